@@ -99,7 +99,9 @@ class Ledger:
                 connect_args={"timeout": LOCK_SECONDS} if self._sqlite else {},
             )
         except (exc.ArgumentError, ImportError) as error:
-            raise BedsideError(f"no ledger can be opened with this URL: {error}", "give sqlite:///PATH") from error
+            raise BedsideError(
+                f"no ledger can be opened with this URL: {error}", "give sqlite:///PATH, or install its driver"
+            ) from error
         self._name = f"ledger {parsed.render_as_string(hide_password=True)}"
         self._file: Path | None = None
         if self._sqlite:
@@ -115,13 +117,11 @@ class Ledger:
         """
         time = datetime.now(UTC).isoformat(timespec="microseconds")
         with self._connection() as connection:
-            connection.execute(CreateTable(_TABLE, if_not_exists=True))
-            for guard in _SQLITE_GUARDS if self._sqlite else []:
-                connection.execute(sa.text(guard))
             for _ in range(ATTEMPTS):
-                head = self._head(connection)
-                payload = canonical_json(
-                    {
+                try:
+                    self._create(connection)
+                    head = self._head(connection)
+                    fields = {
                         "format": FORMAT,
                         "index": head.length,
                         "previous": head.hash,
@@ -129,12 +129,10 @@ class Ledger:
                         "time": time,
                         "body": dict(body),
                     }
-                )
-                row = _row(head.length, sign(ENTRY_PAYLOAD, payload, key))
-                try:
+                    row = _row(head.length, sign(ENTRY_PAYLOAD, canonical_json(fields), key))
                     connection.execute(sa.insert(_TABLE).values(row))
                 except exc.IntegrityError:
-                    continue  # another process has taken this position
+                    continue  # another process has just made the table, or taken this position
                 return Head(head.length + 1, row["hash"])
         raise BedsideError(f"{self._name}: {ATTEMPTS} other appends came first", "run again when it is less busy")
 
@@ -183,6 +181,11 @@ class Ledger:
     def _absent(self) -> bool:
         # Asked before reading, because connecting to a SQLite file makes it.
         return self._file is not None and not self._file.exists()
+
+    def _create(self, connection: sa.Connection) -> None:
+        connection.execute(CreateTable(_TABLE, if_not_exists=True))
+        for guard in _SQLITE_GUARDS if self._sqlite else []:
+            connection.execute(sa.text(guard))
 
     def _head(self, connection: sa.Connection) -> Head:
         rows = self._rows(connection, sa.select(_TABLE).order_by(_TABLE.c.position.desc()).limit(1))
