@@ -161,7 +161,10 @@ class Cohort:
 
     def with_origin(self, origin: Origin) -> Cohort:
         """The same content with one more link of lineage."""
-        return replace(self, lineage=(*self.lineage, origin))
+        out = replace(self, lineage=(*self.lineage, origin))
+        if "digest" in self.__dict__:  # the digest is of content, so it need not be computed twice
+            out.__dict__["digest"] = self.digest
+        return out
 
 
 def first_appearance(values: pl.Series) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ import rfc8785
 WINDOW = 65_536
 FORMAT = 1
 
-_TAGS: dict[Any, str] = {pl.Float64: "f8", pl.Int64: "i8", pl.Boolean: "bool", pl.String: "utf8"}
+_TAGS: dict[Any, str] = {pl.Float64: "f8", pl.Int64: "i8", pl.Boolean: "bool", pl.String: "utf8", pl.Date: "days"}
 
 
 def canonical_json(value: Any) -> bytes:
@@ -63,9 +63,12 @@ def _type_tag(dtype: pl.DataType) -> str:
 
 def _value_bytes(window: pl.Series, tag: str) -> list[bytes | memoryview]:
     if tag == "utf8":
-        filled = window.fill_null("")
-        lengths = filled.str.len_bytes().cast(pl.UInt64).to_numpy()
-        return [lengths.astype("<u8").tobytes(), "".join(filled.to_list()).encode()]
+        # the array's own buffers; a slice shares them with its neighbours, so only what its offsets span is read
+        text = window.fill_null("").rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+        _, offset_buffer, values = text.buffers()
+        offsets = np.frombuffer(offset_buffer, dtype="<i8")[text.offset : text.offset + len(text) + 1]
+        lengths = np.diff(offsets).astype("<u8").tobytes()
+        return [lengths] if values is None else [lengths, memoryview(values)[offsets[0] : offsets[-1]]]
     if tag == "f8":
         values = window.fill_null(0.0).to_numpy() + 0.0  # −0 + 0 = +0
         values = np.where(np.isnan(values), np.nan, values)
