@@ -12,6 +12,7 @@ from bedside.models.protocol import Model
 from bedside.models.task import Task
 
 Needs = Literal["predictions", "model", "refit"]
+LooksAt = Literal["outcome", "groups", "inputs"]
 Fit = Callable[[Cohort, int], Model]
 
 
@@ -22,11 +23,17 @@ class Check(Protocol):
     `predictions` and `cohort` hold the same rows in the same order (those of `part`). `reference` maps the name of a
     baseline to its predictions for the same rows. `model` is the fitted pipeline (needs "model"); `fit(cohort, seed)`
     carries the whole procedure out again on another cohort (needs "refit").
+
+    `metrics` are the metric ids it can estimate (a gate needs a check that estimates its metric). `looks_at` says which
+    fields of the cohort it reads: "outcome" (target, subject, time, weight), "groups" (those and its `groups` fields),
+    or "inputs" (any). Only the first two are carried into a release, so only those can be recomputed by `verify`.
     """
 
     name: ClassVar[str]
     needs: ClassVar[Needs]
     tasks: ClassVar[tuple[str, ...]]
+    metrics: ClassVar[tuple[str, ...]]
+    looks_at: ClassVar[LooksAt]
 
     def __call__(
         self,

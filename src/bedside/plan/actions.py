@@ -1,0 +1,322 @@
+"""The actions of a plan, each a plain function of digests and parameters that leaves its result in the store.
+
+The order of their memoisation, and what depends on what, is in `run`. Heavy libraries are imported only when an
+action really works, so a run that finds everything remembered imports none.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from bedside.cohort import plugins
+from bedside.cohort.cohort import Cohort, Origin
+from bedside.cohort.digest import canonical_json
+from bedside.cohort.run import Run
+from bedside.cohort.split import Fold, Split, hold_out, k_fold, refuse_leak
+from bedside.cohort.store import Store
+from bedside.errors import DataError, PlanError
+from bedside.evidence.estimate import Evidence, Finding, join
+from bedside.models.predictions import concat
+from bedside.models.task import Classify, Regress, Task, task_from_json
+from bedside.plan.artifacts import (
+    get_predictions,
+    lay_folder,
+    put_evidence,
+    put_folder,
+    put_predictions,
+)
+from bedside.plan.plan_file import Candidate, Plan, TaskSpec
+
+FINAL = -1  # the fold number of the model refit on all rows
+
+
+@dataclass
+class Bench:
+    """Where actions work: the store, scratch space, threads; cohorts read lately are kept in memory."""
+
+    store: Store
+    scratch: Path
+    threads: int
+    _cohorts: dict[str, Cohort] = field(default_factory=dict)
+    _pipelines: dict[str, Any] = field(default_factory=dict)
+
+    def cohort(self, digest: str) -> Cohort:
+        """A cohort by digest."""
+        if digest not in self._cohorts:
+            self._cohorts[digest] = self.store.get_cohort(digest)
+        return self._cohorts[digest]
+
+    def keep(self, cohort: Cohort) -> str:
+        """Store a cohort; returns its digest."""
+        digest = self.store.put_cohort(cohort)
+        self._cohorts[digest] = cohort
+        return digest
+
+    def pipeline(self, digest: str) -> Any:
+        """A fitted pipeline by the digest of its folder."""
+        if digest not in self._pipelines:
+            from bedside.models.pipeline import Pipeline
+
+            with self.folder() as folder:
+                self._pipelines[digest] = Pipeline.load(lay_folder(self.store, digest, folder))
+        return self._pipelines[digest]
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """A scratch folder that is gone afterwards."""
+        import tempfile
+
+        self.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made = Path(tempfile.mkdtemp(dir=self.scratch))
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def read(bench: Bench, plan: Plan, location: Path | str, base: Path) -> dict[str, Any]:
+    """Read the data as it is: nothing changed, everything digested."""
+    reader = plugins.build("readers", {"name": plan.cohort.read, **reader_parameters(plan, base)})
+    cohort = reader.read(location)
+    if len(cohort) == 0:
+        raise DataError(f"{location}: no rows", "check the file and the reader's parameters")
+    return {"cohort": bench.keep(cohort), "rows": len(cohort), "subjects": cohort.n_subjects}
+
+
+def reader_parameters(plan: Plan, base: Path) -> dict[str, Any]:
+    """The reader's parameters, those that are paths resolved against the plan's own folder."""
+    parameters = plan.cohort.parameters
+    names = getattr(plugins.load("readers", plan.cohort.read), "paths", ())
+    return {key: str((base / value).resolve()) if key in names else value for key, value in parameters.items()}
+
+
+def clean(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
+    """Repair before the split; drop rows without a target; say what each did."""
+    from bedside.prepare.clean import clean_all
+
+    before = bench.cohort(cohort_digest)
+    cohort, evidence, replay = clean_all(before, plan.clean)
+    cohort, dropped = declare_target(cohort, plan.task)
+    if dropped:
+        finding = Finding("rows_without_target", "info", {"rows": dropped, "target": plan.task.target})
+        evidence = replace(evidence, findings=(*evidence.findings, finding))
+    if cohort.schema.identity != "declared":
+        finding = Finding(f"identity_{cohort.schema.identity}", "caution", {"subjects": cohort.n_subjects})
+        evidence = replace(evidence, findings=(*evidence.findings, finding))
+    origin = Origin("clean", {"steps": plan.clean, "task": plan.task.model_dump(mode="json")}, (cohort_digest,))
+    digest = bench.keep(cohort.with_origin(origin))
+    evidence = evidence.with_sources(before=cohort_digest, cohort=digest)
+    return {
+        "cohort": digest,
+        "evidence": put_evidence(bench.store, evidence),
+        "replay": replay,
+        "rows": len(cohort),
+        "subjects": cohort.n_subjects,
+        "identity": cohort.schema.identity,
+        "name": cohort.schema.name,
+    }
+
+
+def declare_target(cohort: Cohort, spec: TaskSpec) -> tuple[Cohort, int]:
+    """The cohort with the target's role set (and no other), rows without it dropped; and how many were."""
+    target = cohort.schema[spec.target]
+    fields = [
+        replace(item, roles=tuple(role for role in item.roles if role != "target"))
+        for item in cohort.schema.with_role("target")
+    ]
+    cohort = cohort.with_fields([*fields, replace(target, roles=("target",))])
+    known = np.flatnonzero(cohort[spec.target].is_not_null().to_numpy())
+    if known.size == 0:
+        raise DataError(f"target '{spec.target}' is missing in every row", "name another target")
+    return (cohort if known.size == len(cohort) else cohort.take(known)), len(cohort) - int(known.size)
+
+
+def make_task(cohort: Cohort, spec: TaskSpec) -> Task:
+    """The task with what it reads from the cohort (classes, unit)."""
+    if spec.regress is not None:
+        return Regress.of(cohort, spec.regress, risk=spec.risk)
+    positive = spec.positive
+    if isinstance(positive, bool):
+        positive = "true" if positive else "false"
+    label = None if positive is None else str(positive)
+    return Classify.of(cohort, spec.target, label, risk=spec.risk, costs=spec.costs)
+
+
+def split(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
+    """Put each patient, whole, on one side."""
+    cohort = bench.cohort(cohort_digest)
+    task = make_task(cohort, plan.task)
+    spec = plan.split
+    stratify = spec.stratify if spec.stratify is not None else task.target
+    if spec.folds is not None:
+        made = k_fold(cohort, folds=spec.folds, tune=spec.tune, by=spec.by, stratify=stratify, seed=spec.seed)
+    else:
+        made = hold_out(
+            cohort,
+            test=0.25 if spec.test is None else spec.test,
+            tune=spec.tune,
+            by=spec.by,
+            stratify=stratify,
+            seed=spec.seed,
+            allow_shared_subjects=spec.waive == "shared_subjects",
+        )
+    findings = [Finding("shared_subjects_waived", "caution")] if spec.waive is not None else []
+    if not findings:
+        for fold in made.folds:
+            refuse_leak(cohort, fold)
+    return {
+        "split": bench.store.put(canonical_json(made.to_json())),
+        "task": task.to_json(),
+        "folds": len(made.folds),
+        "kind": made.kind,
+        "waived": bool(findings),
+        "evidence": put_evidence(bench.store, Evidence("split", findings=tuple(findings))),
+    }
+
+
+def get_split(bench: Bench, kept: Mapping[str, Any]) -> Split:
+    """The split that `split` kept."""
+    return Split.from_json(json.loads(bench.store.get(kept["split"])))
+
+
+def final_fold(cohort: Cohort, plan: Plan, target: str) -> Fold:
+    """All rows but a fresh tune part, for the model that a cross-validated plan releases (its test part is empty)."""
+    spec = plan.split
+    stratify = spec.stratify if spec.stratify is not None else target
+    return hold_out(cohort, test=0, tune=spec.tune, by="subject", stratify=stratify, seed=spec.seed + 1).folds[0]
+
+
+def fit(
+    bench: Bench, plan: Plan, candidate: Candidate, cohort_digest: str, kept: Mapping[str, Any], fold: int
+) -> dict[str, Any]:
+    """Fit steps and model on train (search for early stopping and tuning), calibrator and threshold on calibrate."""
+    cohort = bench.cohort(cohort_digest)
+    task = task_from_json(kept["task"])
+    if fold == FINAL:
+        parts = final_fold(cohort, plan, task.target)
+    else:
+        parts = get_split(bench, kept).folds[fold]
+    with bench.folder() as folder:
+        run = Run(folder=folder, seed=fit_seed(plan, fold), threads=bench.threads)
+        pipeline = new_pipeline(plan, candidate)
+        pipeline.fit(
+            cohort.take(parts.train), cohort.take(parts.search), cohort.take(parts.calibrate), task=task, run=run
+        )
+        saved = folder / "pipeline"
+        saved.mkdir()
+        pipeline.save(saved)
+        digest = put_folder(bench.store, saved)
+    bench._pipelines[digest] = pipeline
+    findings = [item.to_json() for item in pipeline.findings]
+    return {"pipeline": digest, "findings": findings, "train_rows": int(parts.train.size)}
+
+
+def fit_seed(plan: Plan, fold: int) -> int:
+    """A seed of its own for each fold's fit."""
+    return (plan.split.seed * 1009 + fold + 1) % 2**32
+
+
+def new_pipeline(plan: Plan, candidate: Candidate) -> Any:
+    """An unfitted pipeline as the plan says it."""
+    from bedside.models.pipeline import Pipeline
+
+    is_model = candidate is plan.model
+    return Pipeline(
+        candidate.spec,
+        steps=candidate.steps if candidate.steps is not None else (plan.steps if is_model else None),
+        calibrate=plan.calibrate,
+        threshold=plan.threshold.model_dump(exclude_none=True, exclude={"on"}),
+        search=plan.search.model_dump(exclude_none=True) if is_model and plan.search is not None else None,
+    )
+
+
+def predict(bench: Bench, cohort_digest: str, kept: Mapping[str, Any], pipeline: str, fold: int) -> dict[str, Any]:
+    """Predictions of one fold's pipeline for its test part."""
+    cohort = bench.cohort(cohort_digest)
+    rows = get_split(bench, kept).folds[fold].test
+    predictions = bench.pipeline(pipeline).predict(cohort.take(rows))
+    predictions = predictions.with_columns(fold=pl.Series(np.full(len(predictions), fold, dtype=np.int64)))
+    return {"predictions": put_predictions(bench.store, predictions)}
+
+
+def pool(
+    bench: Bench, cohort_digest: str, kept: Mapping[str, Any], pieces: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The test predictions of all folds in the order of the cohort, and the cohort of just those rows."""
+    cohort = bench.cohort(cohort_digest)
+    folds = get_split(bench, kept).folds
+    rows = np.concatenate([fold.test for fold in folds])
+    order = np.argsort(rows, kind="stable")
+    if np.unique(rows).size != rows.size:
+        raise PlanError("a row is predicted in more than one fold", "use split by subject")
+    everything = concat([get_predictions(bench.store, piece["predictions"], kept["task"]) for piece in pieces])
+    evaluated = cohort.take(rows[order])
+    return {
+        "predictions": put_predictions(bench.store, everything.take(order)),
+        "cohort": bench.keep(evaluated),
+        "rows": len(evaluated),
+        "subjects": evaluated.n_subjects,
+    }
+
+
+def check(
+    bench: Bench,
+    plan: Plan,
+    spec: Any,
+    *,
+    evaluated: str,
+    predictions: Mapping[str, str],
+    reference: Mapping[str, Mapping[str, str]],
+    task: Mapping[str, Any],
+    pipeline: str,
+    refit: bool,
+    cohort_digest: str,
+) -> dict[str, Any]:
+    """The evidence of one check on the test predictions."""
+    from bedside.checks import run_checks
+
+    cohort = bench.cohort(evaluated)
+    made = get_predictions(bench.store, predictions, task)
+    others = {name: get_predictions(bench.store, kept, task) for name, kept in reference.items()}
+
+    def refitted(train: Cohort, seed: int) -> Any:
+        with bench.folder() as folder:
+            return refit_on(plan, train, task_from_json(task), Run(folder=folder, seed=seed, threads=bench.threads))
+
+    evidence = join(
+        "",
+        run_checks(
+            [spec],
+            made,
+            cohort,
+            task=task_from_json(task),
+            seed=plan.split.seed,
+            level=plan.level,
+            model=bench.pipeline(pipeline),
+            fit=refitted,
+            reference=others,
+        ),
+    )
+    evidence = replace(evidence, check=plugins.parse_spec(spec)[0])
+    if refit:
+        evidence = replace(evidence, findings=(*evidence.findings, Finding("model_is_refit_on_all_rows", "info")))
+    evidence = evidence.with_sources(cohort=evaluated, predictions=predictions["content"])
+    return {"evidence": put_evidence(bench.store, evidence)}
+
+
+def refit_on(plan: Plan, cohort: Cohort, task: Task, run: Run) -> Any:
+    """The plan's whole procedure carried out on another cohort."""
+    held = final_fold(cohort, plan, task.target)
+    pipeline = new_pipeline(plan, plan.model)
+    return pipeline.fit(
+        cohort.take(held.train), cohort.take(held.search), cohort.take(held.calibrate), task=task, run=run
+    )

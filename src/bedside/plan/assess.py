@@ -1,0 +1,240 @@
+"""Assess: the whole evidence report on predictions made elsewhere. No training, no plan; one table in, one page out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from bedside.cohort import plugins
+from bedside.cohort.atomic import atomic_write, make_folder
+from bedside.cohort.cohort import Cohort
+from bedside.cohort.schema import Field
+from bedside.errors import DataError
+from bedside.evidence.estimate import Evidence, Finding
+from bedside.evidence.gates import Judgement, StageDecision, decide_stage, judge
+from bedside.evidence.policy import expand
+from bedside.evidence.report.data import ReportData
+from bedside.models.predictions import Predictions
+from bedside.models.task import Classify, Regress, Task
+
+Truth = Mapping[str, str]
+PERIODS = ("1y", "1q", "1mo")
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Evidence on somebody else's predictions, the gates judged on it (none unless given), and the page."""
+
+    evidence: tuple[Evidence, ...]
+    judgements: tuple[Judgement, ...]
+    decision: StageDecision | None
+    data: ReportData
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 when a gate was given and did not pass."""
+        return 0 if all(each.verdict == "pass" for each in self.judgements) else 3
+
+    def write(self, folder: Path) -> Path:
+        """Write report.html and report.json; returns the page's path."""
+        import json
+
+        from bedside.evidence.report import render
+
+        make_folder(folder)
+        text = json.dumps(self.data.to_json(), ensure_ascii=False, indent=1)
+        atomic_write(folder / "report.json", text.encode())
+        atomic_write(folder / "report.html", render(self.data).encode())
+        return folder / "report.html"
+
+
+def assess(
+    table: Cohort,
+    *,
+    truth: str,
+    score: str | Mapping[str, str],
+    positive: str | None = None,
+    groups: Sequence[str] = (),
+    time: str | None = None,
+    threshold: float = 0.5,
+    regress: bool = False,
+    gates: Mapping[str, Any] | None = None,
+    checks: Sequence[Any] | None = None,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Assessment:
+    """Assess predictions that stand in a table beside the truth.
+
+    `score` names the column with the probability of `positive` (or the predicted value with `regress`), or maps every
+    class to its column. `groups` are fields to look into; `time` adds a group for each period. Raises DataError when
+    a column is missing, a probability leaves [0, 1], or a value is missing.
+    """
+    from bedside.checks import default_checks, run_checks
+
+    by = list(groups)
+    for name in [truth, *by, *([time] if time is not None else [])]:
+        table.schema[name]  # raises with the fields there are
+    scores = {score} if isinstance(score, str) else set(score.values())
+    table, dropped = _with_truth(table, truth, scores)
+    if time is not None:
+        table = _with_period(table, time)
+        by.append("period")
+    task, predictions = _predictions(table, truth, score, positive, regress, threshold)
+    cohort = _described(table, truth, by, scores)
+    if checks is None:
+        checks = [spec for spec in default_checks(task) if not _reads_inputs(spec)]
+        if by:
+            checks = [each for each in checks if plugins.parse_spec(each)[0] != "subgroups"] + [
+                {"subgroups": {"by": by}}
+            ]
+    pieces = run_checks(checks, predictions, cohort, task=task, seed=seed, level=level)
+    if dropped:
+        pieces = [
+            Evidence(
+                "assess", findings=(Finding("rows_without_target", "caution", {"rows": dropped, "target": truth}),)
+            ),
+            *pieces,
+        ]
+    if cohort.schema.identity != "declared":
+        pieces = [
+            Evidence("assess", findings=(Finding("identity_row", "caution", {"subjects": len(cohort)}),)),
+            *pieces,
+        ]
+    evidence = tuple(each.with_sources(cohort=cohort.digest, predictions=predictions.digest) for each in pieces)
+    judgements, decision = _judged(gates, evidence)
+    data = ReportData(
+        title=table.schema.name,
+        kind="assess",
+        facts=tuple(_facts(cohort, task, truth, score, by, threshold, predictions)),
+        evidence=evidence,
+        judgements=judgements,
+        stage=decision,
+    )
+    return Assessment(evidence, judgements, decision, data)
+
+
+def _judged(
+    gates: Mapping[str, Any] | None, evidence: Sequence[Evidence]
+) -> tuple[tuple[Judgement, ...], StageDecision | None]:
+    from bedside.evidence.estimate import join
+
+    if not gates:
+        return (), None
+    everything = join("all", evidence)
+    judgements = tuple(judge(gate, everything) for gate in expand(gates))
+    return judgements, decide_stage(judgements, asked="assist", risk="high")
+
+
+def _reads_inputs(spec: Any) -> bool:
+    check = plugins.load("checks", plugins.parse_spec(spec)[0])
+    return check.needs != "predictions" or check.looks_at == "inputs"
+
+
+def _with_truth(table: Cohort, truth: str, scores: set[str]) -> tuple[Cohort, int]:
+    known = np.flatnonzero(table[truth].is_not_null().to_numpy())
+    if known.size == 0:
+        raise DataError(f"column '{truth}' is empty", "name the column that holds the outcome with --truth")
+    dropped = len(table) - int(known.size)
+    table = table.take(known) if dropped else table
+    for name in sorted(scores):
+        empty = table[name].null_count()
+        if empty:
+            raise DataError(
+                f"column '{name}' has {empty} empty values",
+                "a model that gives no answer must be judged on that: fill or drop them",
+            )
+        if table.schema[name].kind != "number":
+            raise DataError(
+                f"column '{name}' is a {table.schema[name].kind}, not a number", "name the score with --score"
+            )
+    return table, dropped
+
+
+def _with_period(table: Cohort, time: str) -> Cohort:
+    """A category `period`: years, or quarters or months where the years are fewer than three."""
+    column = table[time]
+    if table.schema[time].kind != "time":
+        raise DataError(f"column '{time}' is a {table.schema[time].kind}, not a time", "write ISO 8601 dates")
+    for every in PERIODS:
+        start = column.dt.truncate(every)
+        if start.n_unique() >= 3:
+            break
+    text = start.dt.strftime("%Y" if every == "1y" else "%Y-%m")
+    return table.with_columns({"period": text}, [Field("period", "category", ("sensitive",))])
+
+
+def _predictions(
+    table: Cohort,
+    truth: str,
+    score: str | Mapping[str, str],
+    positive: str | None,
+    regress: bool,
+    threshold: float,
+) -> tuple[Task, Predictions]:
+    if regress:
+        if not isinstance(score, str):
+            raise DataError("a regression has one predicted value", "give one column with --score")
+        task: Task = Regress.of(table, truth)
+        return task, Predictions(task, pl.DataFrame({"row_id": table["row_id"], "value": table[score]}))
+    made = Classify.of(table, truth, positive)
+    if isinstance(score, str):
+        if not made.binary:
+            raise DataError(
+                f"'{truth}' holds {len(made.classes)} classes",
+                "give a column for each: --score class=column,class=column",
+            )
+        p = table[score].to_numpy()
+        if p.min() < 0 or p.max() > 1:
+            raise DataError(
+                f"column '{score}' runs from {p.min():.3g} to {p.max():.3g}",
+                "a probability lies in [0, 1]; transform it first",
+            )
+        predictions = Predictions.of_probabilities(made, table["row_id"], np.column_stack([1 - p, p]))
+        call = np.where(p >= threshold, made.classes[1], made.classes[0])
+        return made, predictions.with_columns(
+            call=pl.Series(call, dtype=pl.String), threshold=pl.Series(np.full(len(p), threshold))
+        )
+    missing = [label for label in made.classes if label not in score]
+    if missing:
+        raise DataError(f"no score for the classes {missing}", "give a column for each: --score class=column,…")
+    p = np.column_stack([table[score[label]].to_numpy() for label in made.classes])
+    return made, Predictions.of_probabilities(made, table["row_id"], p)
+
+
+def _described(table: Cohort, truth: str, by: Sequence[str], scores: set[str]) -> Cohort:
+    keep = [name for name in table.schema.names if name in {truth, *by}]
+    small = table.keeping(keep)
+    fields = [
+        replace(item, roles=("target",) if item.name == truth else ("sensitive",)) for item in small.schema.fields
+    ]
+    return small.with_fields(fields)
+
+
+def _facts(
+    cohort: Cohort,
+    task: Task,
+    truth: str,
+    score: str | Mapping[str, str],
+    by: Sequence[str],
+    threshold: float,
+    predictions: Predictions,
+) -> list[tuple[str, Any]]:
+    out: list[tuple[str, Any]] = [
+        ("cohort", cohort.schema.name),
+        ("identity", cohort.schema.identity),
+        ("rows", len(cohort)),
+        ("subjects", cohort.n_subjects),
+        ("task", task.kind),
+        ("target", truth),
+    ]
+    if isinstance(task, Classify) and task.binary:
+        out += [("positive_class", task.classes[-1]), ("threshold", threshold)]
+    out.append(("score", score if isinstance(score, str) else tuple(f"{k}={v}" for k, v in score.items())))
+    if by:
+        out.append(("groups", tuple(by)))
+    return [*out, ("cohort_digest", cohort.digest), ("predictions_digest", predictions.digest)]

@@ -1,0 +1,186 @@
+"""What a release folder holds, file by file. Nothing in it names a patient, a path, a host or a time.
+
+plan.yaml            the plan as it was declared
+release.json         stage, gates, facts, digests, versions
+task.json            the task with its classes
+clean.json           item-scope cleaning, replayed on every new row
+model/               the fitted pipeline: steps, model, calibrator, threshold
+input.schema.json    fields, units, ranges and levels that a caller may send (JSON Schema)
+example.json         one synthetic row
+golden/              up to 256 synthetic rows and their predictions
+rows/                test rows under keyed ids: outcome, groups, predictions (left out with `rows: false`)
+evidence.json        all evidence, canonical JSON
+card.md              the model card, English and Chinese
+report.html          the report
+signature.dsse.json  DSSE envelope over an in-toto statement of every other file
+approvals/           signed approvals and overrides, added later
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from bedside.cohort.atomic import atomic_write
+from bedside.cohort.cohort import Cohort
+from bedside.cohort.digest import json_digest
+from bedside.cohort.schema import Field, Schema
+from bedside.models.predictions import Predictions
+from bedside.models.task import Task
+from bedside.plan.artifacts import parquet_bytes
+
+GOLDEN_ROWS = 256
+RARE = 10  # a level or value carried by fewer rows than this may point at a person, so it is not drawn from
+
+
+def pretty(value: Any) -> bytes:
+    """JSON for people and machines: sorted keys, one space, a newline at the end."""
+    return (json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1) + "\n").encode()
+
+
+def row_key(keys: Path, release: str) -> bytes:
+    """The key under which one release names its rows: HMAC of the release's digest by this workspace's own secret."""
+    file = keys / "rows.key"
+    if not file.exists():
+        atomic_write(file, secrets.token_bytes(32))
+    return hmac.new(file.read_bytes(), release.encode(), hashlib.sha256).digest()
+
+
+def keyed(values: pl.Series, key: bytes) -> pl.Series:
+    """Each text as 32 hexadecimal digits that only the holder of the key can tie to it."""
+    unique = values.unique()
+    names = [hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:32] for value in unique.to_list()]
+    return values.replace_strict(unique, pl.Series(names, dtype=pl.String), return_dtype=pl.String)
+
+
+def keyed_rows(cohort: Cohort, keep: Sequence[str], key: bytes) -> Cohort:
+    """The cohort with only the fields that checks recompute from, its ids keyed."""
+    small = cohort.keeping(list(keep))
+    frame = small.frame.with_columns(keyed(small["row_id"], key), keyed(small["subject"], key))
+    plain = [
+        Field(item.name, item.kind, item.roles, unit=item.unit, levels=item.levels) for item in small.schema.fields
+    ]
+    return Cohort(Schema(tuple(plain), small.schema.identity, "release-rows"), frame)
+
+
+def k_anonymity(cohort: Cohort, fields: Sequence[str]) -> int:
+    """The size of the smallest set of subjects that share every value of the fields (0 when there are none)."""
+    if not fields:
+        return 0
+    groups = cohort.frame.group_by(list(fields)).agg(pl.col("subject").n_unique())
+    return int(groups["subject"].min() or 0)  # type: ignore[call-overload]
+
+
+def golden_rows(raw: Cohort, seed: int, *, without: str, rows: int = GOLDEN_ROWS) -> Cohort:
+    """Synthetic raw rows: every field but the target (`without`) drawn independently of the others from its marginal.
+
+    Numbers are interpolated between quantiles and rare levels are left out, so no row and no rare value is a patient's.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    columns: dict[str, pl.Series] = {}
+    fields = tuple(item for item in raw.schema.fields if item.name != without)
+    for item in fields:
+        values = raw[item.name]
+        missing = rng.random(rows) < values.null_count() / max(1, len(values))
+        known = values.drop_nulls()
+        columns[item.name] = _drawn(known, rng, rows, missing)
+    ids = [f"golden-{i}" for i in range(rows)]
+    frame = pl.DataFrame({"row_id": ids, "subject": ids, **columns})
+    return Cohort(Schema(fields, "row", "golden"), frame)
+
+
+def _drawn(known: pl.Series, rng: np.random.Generator, rows: int, missing: np.ndarray) -> pl.Series:
+    if known.dtype == pl.Float64 and len(known):
+        # From the 1st to the 99th percentile, so that an extreme value is not given away.
+        numbers = np.quantile(known.to_numpy(), rng.uniform(0.01, 0.99, rows))
+        whole = bool((known == known.round(0)).all())
+        drawn = pl.Series(np.round(numbers) if whole else np.array([float(f"{x:.4g}") for x in numbers]))
+    else:
+        counts = known.value_counts(sort=True).filter(pl.col("count") >= RARE)
+        levels = counts[known.name]
+        if len(levels) == 0:
+            return pl.Series([None] * rows, dtype=known.dtype)
+        weights = counts["count"].to_numpy() / counts["count"].sum()
+        drawn = levels.gather(rng.choice(len(levels), rows, p=weights))
+    mask = pl.Series(missing)
+    return drawn.cast(known.dtype).to_frame("v").select(pl.when(~mask).then(pl.col("v")))["v"]
+
+
+def input_schema(schema: Schema, ranges: Mapping[str, tuple[float, float]], name: str) -> dict[str, Any]:
+    """JSON Schema (2020-12) of one row that the release answers; ranges seen in training stand beside the plausible."""
+    types = {"number": "number", "boolean": "boolean"}
+    properties: dict[str, Any] = {}
+    for item in schema.fields:
+        each: dict[str, Any] = {"type": [types.get(item.kind, "string"), "null"]}
+        if item.label or item.description:
+            each["description"] = " — ".join(text for text in (item.label, item.description) if text)
+        if item.unit:
+            each["x-unit"] = item.unit
+        each["x-kind"] = item.kind
+        if item.levels:
+            each["x-levels"] = list(item.levels)
+        if item.low is not None:
+            each["minimum"] = item.low
+        if item.high is not None:
+            each["maximum"] = item.high
+        if item.name in ranges:
+            each["x-seen"] = list(ranges[item.name])
+        properties[item.name] = each
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"Input of {name}",
+        "type": "object",
+        "properties": properties,
+        "required": [item.name for item in schema.inputs],
+        "additionalProperties": False,
+    }
+
+
+def one_row(cohort: Cohort, row: int = 0) -> dict[str, Any]:
+    """One row's fields as JSON."""
+    values = cohort.frame.select(cohort.schema.names).row(row, named=True)
+    return {key: value if isinstance(value, float | bool | str | None) else str(value) for key, value in values.items()}
+
+
+def write_cohort(folder: Path, name: str, cohort: Cohort) -> None:
+    """A cohort as NAME.parquet and NAME.schema.json."""
+    atomic_write(folder / f"{name}.parquet", parquet_bytes(cohort.frame))
+    atomic_write(folder / f"{name}.schema.json", pretty(cohort.schema.to_json()))
+
+
+def read_cohort(folder: Path, name: str) -> Cohort:
+    """The inverse of `write_cohort`."""
+    schema = Schema.from_json(json.loads((folder / f"{name}.schema.json").read_bytes()))
+    return Cohort(schema, pl.read_parquet(folder / f"{name}.parquet"))
+
+
+def write_predictions(folder: Path, name: str, predictions: Predictions, row_id: pl.Series) -> None:
+    """Predictions as NAME.parquet, under the keyed row ids."""
+    atomic_write(folder / f"{name}.parquet", parquet_bytes(predictions.frame.with_columns(row_id.alias("row_id"))))
+
+
+def read_predictions(folder: Path, name: str, task: Task) -> Predictions:
+    """The inverse of `write_predictions`."""
+    return Predictions(task, pl.read_parquet(folder / f"{name}.parquet"))
+
+
+def release_digest(files: Mapping[str, str]) -> str:
+    """The digest of a release: SHA-256 over its files' names and digests."""
+    return json_digest({"format": 1, "files": dict(sorted(files.items()))})
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Relative path → SHA-256 of every file in a folder."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

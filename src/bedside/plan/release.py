@@ -1,0 +1,160 @@
+"""Release: what passes its stage, by digest and signed. Only releases are served."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bedside.cohort import plugins
+from bedside.cohort.atomic import atomic_write, make_folder, sync_folder
+from bedside.cohort.cohort import Cohort
+from bedside.cohort.digest import canonical_json
+from bedside.evidence.keys import SigningKey, load_or_create_key
+from bedside.evidence.ledger import Ledger
+from bedside.evidence.signing import RELEASE_PREDICATE, STATEMENT_PAYLOAD, Statement, sign
+from bedside.models.task import task_from_json
+from bedside.plan import contents
+from bedside.plan.artifacts import get_predictions, lay_folder
+from bedside.plan.card import model_card
+from bedside.plan.validate import checks_of
+
+if TYPE_CHECKING:
+    from bedside.plan.run import Conductor
+
+SIGNATURE = "signature.dsse.json"
+APPROVALS = "approvals"
+LOCAL_KEY = "local"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The digests and facts that a release is put together from."""
+
+    facts: Mapping[str, Any]
+    evidence: Sequence[str]
+    judged: Mapping[str, Any]
+    replay: Sequence[Any]
+    raw: str
+    kept: Mapping[str, Any]
+    pooled: Mapping[str, Any]
+    reference: Mapping[str, Mapping[str, Any]]
+    pipeline: str
+    report: str
+
+
+def publish(conductor: Conductor, parts: Parts) -> Path:
+    """Write, sign and enter a release in the ledger; the same parts and key give the same release, written once."""
+    workspace = conductor.workspace
+    key = load_or_create_key(workspace.keys, LOCAL_KEY)
+    name = conductor.plan.release.name if conductor.plan.release is not None else conductor.plan.name
+    with workspace.lock("releases"):
+        scratch = Path(tempfile.mkdtemp(dir=_scratch(workspace.cache)))
+        try:
+            fill(conductor, parts, scratch)
+            digest = seal(scratch, name, key)
+            target = workspace.releases / f"{name}-{digest[:12]}"
+            if not target.exists():
+                make_folder(workspace.releases)
+                scratch.replace(target)
+                sync_folder(workspace.releases)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        enter(Ledger(workspace.ledger_url), digest, name, parts, key)
+    return target
+
+
+def _scratch(cache: Path) -> Path:
+    make_folder(cache / "scratch")
+    return cache / "scratch"
+
+
+def enter(ledger: Ledger, digest: str, name: str, parts: Parts, key: SigningKey) -> None:
+    """Enter a release in the ledger, once."""
+    body = {"release": digest, "name": name, "stage": parts.judged["stage"], "asked": parts.judged["asked"]}
+    if not any(entry.kind == "release" and dict(entry.body) == body for entry in ledger.entries()):
+        ledger.append("release", body, key)
+
+
+def seal(folder: Path, name: str, key: SigningKey) -> str:
+    """Sign every file of a folder; returns the release's digest."""
+    files = contents.file_digests(folder)
+    digest = contents.release_digest(files)
+    statement = Statement(files, RELEASE_PREDICATE, {"format": 1, "name": name, "release": digest})
+    atomic_write(folder / SIGNATURE, sign(STATEMENT_PAYLOAD, statement.to_bytes(), key).to_bytes())
+    return digest
+
+
+def fill(conductor: Conductor, parts: Parts, folder: Path) -> None:
+    """Write every file of a release but its signature."""
+    from bedside.prepare.clean import replay
+
+    plan, bench = conductor.plan, conductor.bench
+    task = task_from_json(parts.kept["task"])
+    pipeline = bench.pipeline(parts.pipeline)
+    lay_folder(bench.store, parts.pipeline, folder / "model")
+    pieces = [json.loads(bench.store.get(digest)) for digest in parts.evidence]
+    evaluated = bench.cohort(parts.pooled["cohort"])
+    with_rows = plan.release is None or plan.release.rows
+
+    golden = contents.golden_rows(bench.cohort(parts.raw), plan.split.seed, without=task.target)
+    predicted = pipeline.predict(replay(golden, list(parts.replay)))
+    make_folder(folder / "golden")
+    contents.write_cohort(folder / "golden", "inputs", golden)
+    contents.write_predictions(folder / "golden", "predictions", predicted, golden["row_id"])
+
+    groups = group_fields(plan, evaluated)
+    if with_rows:
+        make_folder(folder / "rows")
+        key = contents.row_key(conductor.workspace.keys, parts.pooled["predictions"]["content"])
+        weight = evaluated.schema.one("weight")
+        keep = [task.target, *groups, *([weight.name] if weight is not None else [])]
+        rows = contents.keyed_rows(evaluated, keep, key)
+        contents.write_cohort(folder / "rows", "cohort", rows)
+        made = {"predictions": parts.pooled, **{f"reference-{name}": each for name, each in parts.reference.items()}}
+        for name, each in made.items():
+            predictions = get_predictions(bench.store, each["predictions"], parts.kept["task"])
+            contents.write_predictions(folder / "rows", name, predictions, rows["row_id"])
+
+    record = {
+        "format": 1,
+        "name": plan.release.name if plan.release is not None else plan.name,
+        "stage": parts.judged["stage"],
+        "asked": parts.judged["asked"],
+        "reasons": parts.judged["reasons"],
+        "judgements": parts.judged["judgements"],
+        "facts": dict(parts.facts),
+        "checks": checks_of(plan),
+        "reference": sorted(parts.reference),
+        "level": plan.level,
+        "seed": plan.split.seed,
+        "privacy": {
+            "rows": with_rows,
+            "fields": [task.target, *groups] if with_rows else [],
+            "k_anonymity": contents.k_anonymity(evaluated, groups) if with_rows else None,
+        },
+    }
+    atomic_write(folder / "release.json", contents.pretty(record))
+    atomic_write(folder / "plan.yaml", plan.to_yaml().encode())
+    atomic_write(folder / "task.json", contents.pretty(task.to_json()))
+    atomic_write(folder / "clean.json", contents.pretty({"format": 1, "steps": list(parts.replay)}))
+    schema = contents.input_schema(golden.schema, pipeline.ranges, record["name"])
+    atomic_write(folder / "input.schema.json", contents.pretty(schema))
+    atomic_write(folder / "example.json", contents.pretty(contents.one_row(golden)))
+    atomic_write(folder / "evidence.json", canonical_json(pieces))
+    atomic_write(folder / "card.md", model_card(record, pieces).encode())
+    atomic_write(folder / "report.html", bench.store.get(parts.report))
+
+
+def group_fields(plan: Any, cohort: Cohort) -> list[str]:
+    """The fields by which the plan's checks make groups."""
+    names: list[str] = []
+    for spec in plan.checks:
+        check = plugins.build("checks", spec)
+        if check.looks_at == "groups":
+            names += check.fields(cohort.schema)
+    return list(dict.fromkeys(names))

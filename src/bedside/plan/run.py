@@ -1,0 +1,473 @@
+"""`bedside run`: carry a plan through as memoised actions, lay the evidence before the gates, write the Release."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bedside.cohort.workspace import Workspace
+from bedside.errors import BedsideError, DataError, LeakError, PlanError
+from bedside.evidence.estimate import Evidence
+from bedside.evidence.gates import Judgement, Stage, StageDecision, decide_stage, judge
+from bedside.plan import actions
+from bedside.plan.actions import FINAL, Bench
+from bedside.plan.artifacts import get_evidence
+from bedside.plan.memo import Done, Memo
+from bedside.plan.plan_file import Candidate, Plan, ReleaseSpec
+from bedside.plan.validate import baselines, checks_of, refuse_bad_plan
+from bedside.plan.yaml_lines import Document
+
+Progress = Callable[[str, str, float], None]
+"""Called with (label, "start" | "done" | "cached", seconds) for each action."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to. `release` is None when integrity is broken; `report` is always there."""
+
+    plan: Plan
+    evidence: tuple[Evidence, ...]
+    judgements: tuple[Judgement, ...]
+    decision: StageDecision
+    facts: Mapping[str, Any]
+    report: Path
+    release: Path | None
+    actions: tuple[tuple[str, Done], ...] = field(repr=False, default=())
+
+    @property
+    def exit_code(self) -> int:
+        """0 when the stage asked was reached, 3 when it was not."""
+        return 0 if self.decision.stage == self.decision.asked else 3
+
+    def _repr_html_(self) -> str:
+        """The report, for a notebook."""
+        import html
+
+        page = self.report.read_text(encoding="utf-8")
+        return f'<iframe srcdoc="{html.escape(page)}" style="width:100%;height:70vh;border:0"></iframe>'
+
+
+class Conductor:
+    """One run of one plan in one workspace."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        workspace: Workspace,
+        *,
+        base: Path,
+        document: Document | None = None,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.plan = plan
+        self.workspace = workspace
+        self.base = base
+        self.document = document if document is not None else Document(plan.to_json(), "the plan")
+        self.threads = threads if threads is not None else max(1, os.cpu_count() or 1)
+        self.progress: Progress = progress if progress is not None else (lambda _label, _state, _seconds: None)
+        self.memo = Memo(workspace.memo_url, workspace.lock, self.threads)
+        self.bench = Bench(workspace.store, workspace.cache / "scratch", self.threads)
+        self.done: list[tuple[str, Done]] = []
+
+    def carry_out(self) -> Outcome:
+        """Run every action that is not remembered; returns the outcome."""
+        plan = self.plan
+        refuse_bad_plan(plan, self.document)
+        read = self._read()
+        cleaned = self.memoised(
+            "clean",
+            "prepare",
+            ("clean",),
+            {"clean": plan.clean, "task": plan.task.model_dump(mode="json")},
+            {"cohort": read["cohort"]},
+            lambda: actions.clean(self.bench, plan, read["cohort"]),
+        )
+        cohort = cleaned["cohort"]
+        spec = plan.split.model_dump(mode="json")
+        kept = self.memoised(
+            "split",
+            "cohort",
+            ("split",),
+            {"split": spec, "task": plan.task.model_dump(mode="json")},
+            {"cohort": cohort},
+            lambda: actions.split(self.bench, plan, cohort),
+        )
+        pooled = self._predictions(plan.model, "model", cohort, kept)
+        reference = {name: self._predictions(each, name, cohort, kept) for name, each in baselines(plan).items()}
+        if kept["folds"] == 1:
+            pipeline = pooled["pipelines"][0]
+        else:
+            pipeline = self._fit(plan.model, "model", cohort, kept, FINAL)
+        checked = self._checks(cohort, kept, pooled, reference, pipeline)
+        digests = [cleaned["evidence"], kept["evidence"], *checked]
+        judged = self._gates(digests, kept, plan, pipeline)
+        facts = self._facts(read, cleaned, kept, pooled, pipeline, reference)
+        return self._finish(facts, digests, judged, cleaned, kept, pooled, reference, pipeline)
+
+    def _read(self) -> dict[str, Any]:
+        spec = self.plan.cohort
+        location: Path | str = spec.path
+        sources: dict[str, str] = {}
+        if "://" not in spec.path:
+            location = (self.base / spec.path).resolve()
+            with self._at(("cohort", "path")):
+                sources = source_digests(location)
+        parameters = {**spec.model_dump(mode="json"), "path": Path(spec.path).name}
+        extra = {
+            key: source_digests((self.base / value).resolve())
+            for key, value in spec.parameters.items()
+            if key == "dictionary" and isinstance(value, str)
+        }
+        if not sources:
+            # A database answers differently tomorrow, so reading it is never remembered; what follows is, by content.
+            with self._at(("cohort",)):
+                self.progress("read", "start", 0.0)
+                return actions.read(self.bench, self.plan, location, self.base)
+        return self.memoised(
+            "read",
+            "intake",
+            ("cohort",),
+            parameters,
+            {"sources": sources, "extra": extra},
+            lambda: actions.read(self.bench, self.plan, location, self.base),
+        )
+
+    def _predictions(self, candidate: Candidate, name: str, cohort: str, kept: dict[str, Any]) -> dict[str, Any]:
+        """Fit and predict in every fold, and pool."""
+        pieces, pipelines = [], []
+        for fold in range(kept["folds"]):
+            fitted = self._fit(candidate, name, cohort, kept, fold)
+            pipelines.append(fitted)
+            pieces.append(
+                self.memoised(
+                    "predict",
+                    "models",
+                    self._path_of(name),
+                    {"fold": fold},
+                    {"cohort": cohort, "split": kept["split"], "pipeline": fitted["pipeline"]},
+                    lambda fold=fold, fitted=fitted: actions.predict(
+                        self.bench, cohort, kept, fitted["pipeline"], fold
+                    ),
+                    label=f"predict {name}, fold {fold + 1}/{kept['folds']}",
+                )
+            )
+        pooled = self.memoised(
+            "pool",
+            "models",
+            self._path_of(name),
+            {},
+            {"cohort": cohort, "split": kept["split"], "pieces": [piece["predictions"]["bytes"] for piece in pieces]},
+            lambda: actions.pool(self.bench, cohort, kept, pieces),
+            label=f"pool predictions of {name}",
+        )
+        return {**pooled, "pipelines": pipelines}
+
+    def _fit(self, candidate: Candidate, name: str, cohort: str, kept: dict[str, Any], fold: int) -> dict[str, Any]:
+        plan = self.plan
+        parameters = {
+            "candidate": candidate.model_dump(mode="json"),
+            "is_model": candidate is plan.model,
+            "steps": plan.steps if candidate is plan.model else None,
+            "calibrate": plan.calibrate,
+            "threshold": plan.threshold.model_dump(mode="json"),
+            "search": plan.search.model_dump(mode="json") if plan.search and candidate is plan.model else None,
+            "seed": actions.fit_seed(plan, fold),
+            "fold": fold,
+            "final": plan.split.model_dump(mode="json") if fold == FINAL else None,
+        }
+        place = "all rows" if fold == FINAL else f"fold {fold + 1}/{kept['folds']}"
+        return self.memoised(
+            "fit",
+            "models",
+            self._path_of(name),
+            parameters,
+            {"cohort": cohort, "split": kept["split"], "task": kept["task"]},
+            lambda: actions.fit(self.bench, plan, candidate, cohort, kept, fold),
+            label=f"fit {name} ({candidate.name}), {place}",
+        )
+
+    def _checks(
+        self,
+        cohort: str,
+        kept: dict[str, Any],
+        pooled: dict[str, Any],
+        reference: dict[str, dict[str, Any]],
+        pipeline: dict[str, Any],
+    ) -> list[str]:
+        plan = self.plan
+        others = {name: each["predictions"] for name, each in reference.items()}
+        out = []
+        for spec in checks_of(plan):
+            name = spec if isinstance(spec, str) else str(spec.get("name", next(iter(spec))))
+            done = self.memoised(
+                "check",
+                "checks",
+                self._check_path(spec),
+                {"check": spec, "level": plan.level, "seed": plan.split.seed, "plan": plan.to_json()["model"]},
+                {
+                    "cohort": pooled["cohort"],
+                    "predictions": pooled["predictions"],
+                    "reference": others,
+                    "pipeline": pipeline["pipeline"],
+                    "task": kept["task"],
+                },
+                lambda spec=spec: actions.check(
+                    self.bench,
+                    plan,
+                    spec,
+                    evaluated=pooled["cohort"],
+                    predictions=pooled["predictions"],
+                    reference=others,
+                    task=kept["task"],
+                    pipeline=pipeline["pipeline"],
+                    refit=kept["folds"] > 1,
+                ),
+                label=f"check {name}",
+            )
+            out.append(done["evidence"])
+        return out
+
+    def _gates(self, digests: list[str], kept: dict[str, Any], plan: Plan, pipeline: dict[str, Any]) -> dict[str, Any]:
+        asked: Stage = plan.release.stage if plan.release is not None else "assist"
+
+        def work() -> dict[str, Any]:
+            pieces = [get_evidence(self.bench.store, digest) for digest in digests]
+            decision, judgements = decide(
+                plan, pieces, asked, waived=kept["waived"], keeps_rows=self._keeps_rows(), findings=pipeline["findings"]
+            )
+            return {
+                "stage": decision.stage,
+                "asked": decision.asked,
+                "reasons": [list(each) for each in decision.reasons],
+                "judgements": [each.to_json() for each in judgements],
+            }
+
+        return self.memoised(
+            "gate",
+            "checks",
+            ("gates",),
+            {"gates": [gate.to_json() for gate in plan.declared_gates()], "asked": asked, "risk": plan.task.risk},
+            {"evidence": digests, "waived": kept["waived"], "keeps_rows": self._keeps_rows()},
+            work,
+        )
+
+    def _keeps_rows(self) -> bool:
+        from bedside.cohort import plugins
+
+        return bool(getattr(plugins.load("models", self.plan.model.name.split(":")[0]), "keeps_rows", False))
+
+    def _facts(
+        self,
+        read: dict[str, Any],
+        cleaned: dict[str, Any],
+        kept: dict[str, Any],
+        pooled: dict[str, Any],
+        pipeline: dict[str, Any],
+        reference: dict[str, dict[str, Any]],
+    ) -> dict[str, Any]:
+        """What the report and the release say of how it was made: counts and digests, no path, host or time."""
+        from bedside.plan.provenance import versions
+
+        return {
+            "plan": self.plan.digest,
+            "name": self.plan.name,
+            "cohort_name": cleaned["name"],
+            "identity": cleaned["identity"],
+            "rows_read": read["rows"],
+            "rows": cleaned["rows"],
+            "subjects": cleaned["subjects"],
+            "test_rows": pooled["rows"],
+            "test_subjects": pooled["subjects"],
+            "task": kept["task"],
+            "split": {"kind": kept["kind"], "folds": kept["folds"], **self.plan.split.model_dump(mode="json")},
+            "model": self.plan.model.name,
+            "baselines": list(reference),
+            "digests": {
+                "read": read["cohort"],
+                "cohort": cleaned["cohort"],
+                "split": kept["split"],
+                "predictions": pooled["predictions"]["content"],
+                "pipeline": pipeline["pipeline"],
+            },
+            "threads": self.threads,
+            "versions": versions(),
+        }
+
+    def _finish(
+        self,
+        facts: dict[str, Any],
+        digests: list[str],
+        judged: dict[str, Any],
+        cleaned: dict[str, Any],
+        kept: dict[str, Any],
+        pooled: dict[str, Any],
+        reference: dict[str, dict[str, Any]],
+        pipeline: dict[str, Any],
+    ) -> Outcome:
+        from bedside.plan.release import Parts, publish
+        from bedside.plan.reporting import report_action
+
+        judgements = tuple(Judgement.from_json(each) for each in judged["judgements"])
+        decision = StageDecision(judged["stage"], judged["asked"], tuple((a, b) for a, b in judged["reasons"]))
+        reported = report_action(self, facts, digests, judged)
+        folder = self.workspace.runs / f"{self.plan.name}-{self.plan.digest[:12]}"
+        report = write_run(self, folder, facts, digests, judged, reported)
+        release = None
+        if decision.stage is not None and self.plan.release is not None:
+            parts = Parts(
+                facts=facts,
+                evidence=digests,
+                judged=judged,
+                replay=cleaned["replay"],
+                raw=facts["digests"]["read"],
+                kept=kept,
+                pooled=pooled,
+                reference=reference,
+                pipeline=pipeline["pipeline"],
+                report=reported["html"],
+            )
+            release = publish(self, parts)
+        evidence = tuple(get_evidence(self.bench.store, digest) for digest in digests)
+        return Outcome(self.plan, evidence, judgements, decision, facts, report, release, tuple(self.done))
+
+    def memoised(
+        self,
+        action: str,
+        layer: str,
+        path: tuple[str | int, ...],
+        parameters: Mapping[str, Any],
+        inputs: Mapping[str, Any],
+        work: Callable[[], dict[str, Any]],
+        label: str = "",
+    ) -> dict[str, Any]:
+        """The output of one action, remembered or worked out; an error names the plan's line of `path`."""
+        name = label or action
+
+        def loudly() -> dict[str, Any]:
+            self.progress(name, "start", 0.0)
+            return work()
+
+        with self._at(path):
+            done = self.memo.do(action, layer, parameters, inputs, loudly, name)
+        self.done.append((name, done))
+        self.progress(name, "cached" if done.cached else "done", done.seconds)
+        return done.output
+
+    @contextmanager
+    def _at(self, path: tuple[str | int, ...]) -> Iterator[None]:
+        """Say the plan's line when what a part of it asks for cannot be done."""
+        try:
+            yield
+        except (DataError, PlanError, LeakError) as error:
+            if self.document.line(path) is None or ", line " in error.what:
+                raise
+            path = self.document_path(path, error)
+            placed = self.document.error(path, error.what, error.way_out)
+            raise type(error)(placed.what, placed.way_out) from error
+
+    def document_path(self, path: tuple[str | int, ...], error: BedsideError) -> tuple[str | int, ...]:
+        """The deepest place under `path` that holds a name the error quotes, so that the line is the right one."""
+        best = path
+        for place in self.document.lines:
+            if place[: len(path)] == path and len(place) > len(best):
+                value = self.document.at(place)
+                if isinstance(value, str) and f"'{value}'" in error.what:
+                    best = place
+        return best
+
+    def _path_of(self, name: str) -> tuple[str | int, ...]:
+        if name == "model":
+            return ("model",)
+        return ("baseline", list(baselines(self.plan)).index(name)) if self.plan.baseline else ("model",)
+
+    def _check_path(self, spec: Any) -> tuple[str | int, ...]:
+        return ("checks", self.plan.checks.index(spec)) if spec in self.plan.checks else ("checks",)
+
+
+def decide(
+    plan: Plan,
+    evidence: list[Evidence],
+    asked: Stage,
+    *,
+    waived: bool,
+    keeps_rows: bool,
+    findings: list[dict[str, Any]],
+) -> tuple[StageDecision, list[Judgement]]:
+    """Judge every gate and decide the stage."""
+    from bedside.evidence.estimate import join
+
+    everything = join("all", evidence)
+    judgements = [judge(gate, everything) for gate in plan.declared_gates()]
+    broken = [item.id for item in everything.findings if item.severity == "stop"]
+    broken += [item["id"] for item in findings if item["severity"] == "stop"]
+    caps: dict[str, Stage] = {}
+    if waived:
+        caps["shared_subjects_waived"] = "research"
+    if keeps_rows:
+        caps["keeps_rows"] = "research"
+    for item in everything.findings:
+        if item.id == "duplicates_waived":
+            caps[item.id] = "research"
+    decision = decide_stage(judgements, asked=asked, risk=plan.task.risk, broken=broken, caps=caps)
+    return decision, judgements
+
+
+def source_digests(path: Path) -> dict[str, str]:
+    """SHA-256 of a file, or of every file of a folder by relative path; raises DataError when there is none."""
+    if path.is_file():
+        return {path.name: _file_digest(path)}
+    if path.is_dir():
+        return {p.relative_to(path).as_posix(): _file_digest(p) for p in sorted(path.rglob("*")) if p.is_file()}
+    raise DataError(f"no such file or folder: '{path}'", "the path is relative to the plan's own folder")
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_run(
+    conductor: Conductor,
+    folder: Path,
+    facts: Mapping[str, Any],
+    digests: list[str],
+    judged: Mapping[str, Any],
+    reported: Mapping[str, str],
+) -> Path:
+    """Lay the run's plan, facts, evidence and report out for people; returns the report's path."""
+    import json
+
+    from bedside.cohort.atomic import atomic_write, make_folder
+
+    make_folder(folder)
+    store = conductor.bench.store
+    atomic_write(folder / "plan.yaml", conductor.plan.to_yaml().encode())
+    pieces = [json.loads(store.get(digest)) for digest in digests]
+    atomic_write(folder / "evidence.json", json.dumps(pieces, ensure_ascii=False, indent=1).encode())
+    summary = {"format": 1, "facts": dict(facts), "judged": dict(judged)}
+    atomic_write(folder / "run.json", json.dumps(summary, ensure_ascii=False, indent=1).encode())
+    atomic_write(folder / "report.html", store.get(reported["html"]))
+    return folder / "report.html"
+
+
+def run_plan(
+    plan: Plan,
+    workspace: Workspace,
+    *,
+    base: Path | None = None,
+    document: Document | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Carry out a plan in a workspace; paths in the plan are relative to `base` (default: the current folder)."""
+    where = Path.cwd() if base is None else base
+    return Conductor(plan, workspace, base=where, document=document, threads=threads, progress=progress).carry_out()
+
+
+__all__ = ["Conductor", "Outcome", "ReleaseSpec", "run_plan"]

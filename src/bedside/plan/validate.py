@@ -1,0 +1,149 @@
+"""What can be known to be wrong with a plan before any data is read, each with its line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bedside.cohort import plugins
+from bedside.errors import PlanError
+from bedside.plan.plan_file import Candidate, Plan
+from bedside.plan.yaml_lines import Document, Path
+
+ALWAYS = ("leakage", "baseline")
+
+
+def refuse_bad_plan(plan: Plan, document: Document) -> None:
+    """Raise PlanError, with the line, for the first thing that cannot be carried out."""
+    _known("readers", plan.cohort.read, document, ("cohort", "read"))
+    for i, spec in enumerate(plan.clean):
+        _clean(spec, document, ("clean", i))
+    for i, spec in enumerate(plan.steps or []):
+        _step(spec, document, ("steps", i))
+    _model(plan, plan.model, document, ("model",))
+    for i, each in enumerate(plan.baseline):
+        _model(plan, each, document, ("baseline", i))
+    checks = [_check(plan, spec, document, ("checks", i)) for i, spec in enumerate(plan.checks)]
+    _gates(plan, checks, document)
+
+
+def baselines(plan: Plan) -> dict[str, Candidate]:
+    """The simple baselines beside the model, by a unique name; a plan that names none gets logistic or ridge
+    regression, or the majority where that is the model itself."""
+    given = list(plan.baseline)
+    if not given:
+        usual = "logistic" if plan.task.classify is not None else "ridge"
+        given = [Candidate(name="majority" if plan.model.name == usual else usual)]
+    out: dict[str, Candidate] = {}
+    for each in given:
+        name, n = each.name, 2
+        while name in out:
+            name, n = f"{each.name}-{n}", n + 1
+        out[name] = each
+    return out
+
+
+def checks_of(plan: Plan) -> list[Any]:
+    """The plan's checks, and those that integrity needs whether or not the plan names them."""
+    named = {plugins.parse_spec(spec)[0] for spec in plan.checks}
+    return [*plan.checks, *(name for name in ALWAYS if name not in named)]
+
+
+def _known(group: str, name: str, document: Document, path: Path) -> None:
+    if name not in plugins.catalogue(group):
+        try:
+            plugins.load(group, name)
+        except PlanError as error:
+            raise document.error(path, error.what, error.way_out) from None
+
+
+def _name(spec: Any, document: Document, path: Path) -> str:
+    try:
+        return plugins.parse_spec(spec)[0]
+    except PlanError as error:
+        raise document.error(path, error.what, error.way_out) from None
+
+
+def _clean(spec: Any, document: Document, path: Path) -> None:
+    name = _name(spec, document, path)
+    known = plugins.catalogue("steps")
+    if f"clean.{name}" in known:
+        return
+    if name in known:
+        raise document.error(
+            path,
+            f"'{name}' is a fitted step: before the split it would learn from the test part",
+            f"move it from clean to steps, which are fitted on the training part; clean knows {_cleaners()}",
+        )
+    raise document.error(path, f"no cleaning step is called '{name}'", f"known: {_cleaners()}")
+
+
+def _cleaners() -> str:
+    return ", ".join(name.removeprefix("clean.") for name in plugins.catalogue("steps") if name.startswith("clean."))
+
+
+def _step(spec: Any, document: Document, path: Path) -> None:
+    name = _name(spec, document, path)
+    known = plugins.catalogue("steps")
+    if name.startswith("clean.") or name not in known:
+        if f"clean.{name.removeprefix('clean.')}" in known:
+            raise document.error(path, f"'{name}' is a cleaning step", "move it from steps to clean")
+        _known("steps", name, document, path)
+
+
+def _model(plan: Plan, candidate: Candidate, document: Document, path: Path) -> None:
+    name = candidate.name.split(":")[0]
+    _known("models", name, document, (*path, "name"))
+    kind = "classify" if plan.task.classify is not None else "regress"
+    tasks = plugins.load("models", name).tasks
+    if kind not in tasks:
+        raise document.error(
+            (*path, "name"), f"'{name}' cannot {kind}", f"it can {', '.join(tasks)}; see `bedside models`"
+        )
+    for i, spec in enumerate(candidate.steps or []):
+        _step(spec, document, (*path, "steps", i))
+
+
+def _check(plan: Plan, spec: Any, document: Document, path: Path) -> Any:
+    name = _name(spec, document, path)
+    _known("checks", name, document, path)
+    try:
+        check = plugins.build("checks", spec)
+    except PlanError as error:
+        raise document.error(path, error.what, error.way_out) from None
+    kind = "classify" if plan.task.classify is not None else "regress"
+    if kind not in check.tasks:
+        raise document.error(path, f"the check '{name}' is not for a task that would {kind}", "remove it")
+    return check
+
+
+def _gates(plan: Plan, checks: list[Any], document: Document) -> None:
+    everything = [*checks, *(plugins.load("checks", name) for name in ALWAYS)]
+    names = baselines(plan)
+    for gate in plan.declared_gates():
+        place: Path = ("gates", gate.metric)
+        if gate.each_group:
+            place = ("gates", "worst_group", gate.metric)
+            if not any(check.looks_at == "groups" for check in checks):
+                raise document.error(
+                    place,
+                    "a gate on groups needs the check that makes them",
+                    "add {subgroups: {by: [sex, age]}} to checks",
+                )
+            if not any(_declares_groups(plan, check) for check in checks if check.looks_at == "groups"):
+                raise document.error(
+                    place, "a gate on groups without a declared group field", "say which: {subgroups: {by: [sex]}}"
+                )
+        elif gate.versus is not None:
+            place = ("gates", "beats", gate.metric)
+            if gate.versus not in names:
+                raise document.error(place, f"no baseline is called '{gate.versus}'", "known: " + ", ".join(names))
+        elif not any(gate.metric in check.metrics for check in everything):
+            offering = [
+                name for name in plugins.catalogue("checks") if gate.metric in plugins.load("checks", name).metrics
+            ]
+            way_out = f"add {' or '.join(offering)} to checks" if offering else "no installed check estimates it"
+            raise document.error(place, f"a gate on '{gate.metric}' without its check", way_out)
+
+
+def _declares_groups(plan: Plan, check: Any) -> bool:
+    return bool(getattr(check, "by", None)) or bool(plan.cohort.parameters.get("sensitive"))

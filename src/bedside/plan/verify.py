@@ -1,0 +1,186 @@
+"""Verify: is a release what its signer signed, and do its numbers follow from its own rows?
+
+Needs the release and nothing else: predictions, outcomes and groups lie in it under keyed ids, and every estimate that
+rests on them alone is worked out again and compared.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bedside.cohort import plugins
+from bedside.errors import BedsideError, IntegrityError
+from bedside.evidence.estimate import Estimate, Evidence
+from bedside.evidence.gates import judge
+from bedside.evidence.keys import TrustedKeys
+from bedside.evidence.ledger import Head, Ledger
+from bedside.plan import contents
+from bedside.plan.approve import approvals, stage_now
+from bedside.plan.opened import Opened, open_release
+from bedside.plan.plan_file import parse_plan
+
+TOLERANCE = 1e-9
+GOLDEN_TOLERANCE = 1e-5
+Result = Literal["ok", "fail", "unknown"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question put to a release: `id` is a glossary word, `detail` plain facts without identity."""
+
+    id: str
+    result: Result
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All answers. `ok` when nothing failed; what could not be asked is `unknown`, and said."""
+
+    answers: tuple[Answer, ...]
+    release: Opened | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return all(each.result != "fail" for each in self.answers)
+
+
+def verify_release(folder: Path, trusted: TrustedKeys, ledger: Ledger | None = None) -> Verification:
+    """Ask every question; a broken signature or digest ends it, since nothing after it could be believed."""
+    try:
+        release = open_release(folder, trusted)
+        approved = approvals(release, trusted)
+    except IntegrityError as error:
+        return Verification((Answer("verify_integrity", "fail", error.what),), None)
+    files = len(contents.file_digests(folder))
+    answers = [Answer("verify_integrity", "ok", f"{files} files, release {release.digest[:12]}")]
+    signer = release.signer
+    if signer.trusted:
+        answers.append(Answer("verify_signer", "ok", f"{signer.name} ({signer.key_id[:12]})"))
+    else:
+        answers.append(Answer("verify_signer", "unknown", f"unknown signer ({signer.key_id[:12]})"))
+    answers.append(_gates(release))
+    answers.append(_recompute(release))
+    answers.append(_golden(release))
+    overridden = sorted({gate for each in approved for gate in each.overrides})
+    told = f"{stage_now(release, trusted)}; {len(approved)} approvals"
+    answers.append(
+        Answer("verify_stage", "ok", told + (f"; overridden: {', '.join(overridden)}" if overridden else ""))
+    )
+    answers.append(_ledger(release, ledger, trusted))
+    return Verification(tuple(answers), release)
+
+
+def stored_evidence(release: Opened) -> list[Evidence]:
+    """The evidence as it was when the release was made."""
+    return [Evidence.from_json(each) for each in json.loads((release.folder / "evidence.json").read_bytes())]
+
+
+def _gates(release: Opened) -> Answer:
+    from bedside.evidence.estimate import join
+
+    plan, _ = parse_plan((release.folder / "plan.yaml").read_text(encoding="utf-8"), "plan.yaml")
+    everything = join("all", stored_evidence(release))
+    again = [judge(gate, everything).to_json() for gate in plan.declared_gates()]
+    if again != release.record["judgements"]:
+        return Answer("verify_gates", "fail", "the verdicts do not follow from the evidence")
+    return Answer("verify_gates", "ok", f"{len(again)} verdicts follow from the evidence")
+
+
+def _recompute(release: Opened) -> Answer:
+    folder = release.folder / "rows"
+    if not folder.exists():
+        return Answer(
+            "verify_recompute", "unknown", "released without rows: integrity holds, numbers cannot be recomputed"
+        )
+    from bedside.checks import run_checks
+
+    cohort = contents.read_cohort(folder, "cohort")
+    predictions = contents.read_predictions(folder, "predictions", release.task)
+    reference = {
+        name: contents.read_predictions(folder, f"reference-{name}", release.task)
+        for name in release.record["reference"]
+    }
+    stored = {each.check: each for each in stored_evidence(release)}
+    compared = 0
+    for spec in release.record["checks"]:
+        name = plugins.parse_spec(spec)[0]
+        check = plugins.build("checks", spec)
+        if check.needs != "predictions" or check.looks_at == "inputs":
+            continue
+        try:
+            made = run_checks(
+                [spec],
+                predictions,
+                cohort,
+                task=release.task,
+                seed=release.record["seed"],
+                level=release.record["level"],
+                reference=reference,
+            )
+        except BedsideError as error:
+            return Answer("verify_recompute", "fail", f"{name}: {error.what}")
+        again = [item for piece in made for item in piece.estimates]
+        difference = first_difference(again, list(stored[name].estimates))
+        if difference is not None:
+            return Answer("verify_recompute", "fail", f"{name}: {difference}")
+        compared += len(again)
+    return Answer("verify_recompute", "ok", f"{compared} estimates recomputed from {len(cohort)} rows")
+
+
+def first_difference(again: list[Estimate], stored: list[Estimate]) -> str | None:
+    """What differs first between two lists of estimates (values within 1e-9), or None."""
+    if len(again) != len(stored):
+        return f"{len(stored)} estimates stored, {len(again)} recomputed"
+    for new, old in zip(again, stored, strict=True):
+        a, b = new.to_json(), old.to_json()
+        for key in sorted(set(a) | set(b)):
+            x, y = a.get(key), b.get(key)
+            if key in ("value", "low", "high") and x is not None and y is not None:
+                if not np.isclose(x, y, rtol=TOLERANCE, atol=TOLERANCE):
+                    return f"{old.metric} {key} is {y:.9g} in the evidence and {x:.9g} recomputed"
+            elif x != y:
+                return f"{old.metric} {key} is {y} in the evidence and {x} recomputed"
+    return None
+
+
+def _golden(release: Opened) -> Answer:
+    folder = release.folder / "golden"
+    raw = contents.read_cohort(folder, "inputs")
+    kept = contents.read_predictions(folder, "predictions", release.task)
+    try:
+        made = release.predict(raw)
+    except ImportError as error:
+        return Answer("verify_golden", "unknown", f"the model's library is not installed here: {error}")
+    except BedsideError as error:
+        return Answer("verify_golden", "fail", error.what)
+    worst = max(
+        float(np.abs(made.frame[name].to_numpy() - kept.frame[name].to_numpy()).max()) for name in release.task.columns
+    )
+    result: Result = "ok" if worst <= GOLDEN_TOLERANCE else "fail"
+    return Answer("verify_golden", result, f"{len(raw)} golden rows, largest difference {worst:.1e}")
+
+
+def _ledger(release: Opened, ledger: Ledger | None, trusted: TrustedKeys) -> Answer:
+    if ledger is None:
+        return Answer("verify_ledger", "unknown", "no ledger here")
+    try:
+        head: Head = ledger.verify(trusted=trusted).head
+        listed = any(e.kind == "release" and e.body["release"] == release.digest for e in ledger.entries())
+    except IntegrityError as error:
+        return Answer("verify_ledger", "fail", error.what)
+    told = f"length {head.length}, head {head.hash[:12]}"
+    if listed:
+        return Answer("verify_ledger", "ok", f"entered; {told}")
+    return Answer("verify_ledger", "unknown", f"this release is not entered in this workspace's ledger ({told})")
+
+
+def as_rows(verification: Verification) -> list[dict[str, Any]]:
+    """The answers as JSON rows."""
+    return [{"id": each.id, "result": each.result, "detail": each.detail} for each in verification.answers]
