@@ -66,9 +66,10 @@ class Cohort:
                 raise DataError(f"columns and schema differ: missing {missing}, not in the schema {extra}")
             object.__setattr__(self, "frame", self.frame.select(expected))
         types = {**dict.fromkeys(RESERVED, pl.String()), **{f.name: physical_type(f.kind) for f in self.schema.fields}}
+        found = self.frame.schema  # polars builds it anew at each call, which 10 000 fields would feel
         for name, dtype in types.items():
-            if self.frame.schema[name] != dtype:
-                raise DataError(f"column '{name}' is {self.frame.schema[name]}, its kind is stored as {dtype}")
+            if found[name] != dtype:
+                raise DataError(f"column '{name}' is {found[name]}, its kind is stored as {dtype}")
         for name in RESERVED:
             if self.frame[name].null_count():
                 raise DataError(f"column '{name}' has {self.frame[name].null_count()} empty values")
@@ -93,13 +94,13 @@ class Cohort:
         """A cohort of columns already in memory, cast to the physical type of their kind (NaN becomes missing)."""
         frame = columns if isinstance(columns, pl.DataFrame) else pl.DataFrame(columns, strict=False)
         ids = [str(i) for i in range(frame.height)] if row_id is None else row_id
-        out = pl.DataFrame({"row_id": pl.Series(ids, dtype=pl.String)})
-        out = out.with_columns(pl.Series("subject", out["row_id"] if subject is None else subject, dtype=pl.String))
+        rows = pl.Series("row_id", ids, dtype=pl.String)
+        out = [rows, pl.Series("subject", rows if subject is None else subject, dtype=pl.String)]
         for item in fields:
             column = frame[item.name].cast(physical_type(item.kind))
-            out = out.with_columns((column.fill_nan(None) if item.kind == "number" else column).alias(item.name))
+            out.append((column.fill_nan(None) if item.kind == "number" else column).alias(item.name))
         schema = Schema(tuple(fields), identity="row" if subject is None else "declared", name=name)
-        return cls(schema, out)
+        return cls(schema, pl.DataFrame(out))
 
     def __len__(self) -> int:
         return self.frame.height
