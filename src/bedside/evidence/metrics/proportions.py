@@ -1,0 +1,115 @@
+"""Intervals of a proportion: Wilson, Clopper-Pearson, Beta, and Wilson for rows clustered in subjects."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bedside.evidence.metrics.interval import Interval, z_value
+from bedside.evidence.metrics.rows import Floats, Subjects, labels, sample_weights
+
+
+def wilson(events: float, n: float, *, level: float = 0.95) -> Interval:
+    """Wilson score interval of events/n; either may be fractional (an effective sample size).
+
+    Source: Wilson 1927; Newcombe 1998, method 3. Raises ValueError unless 0 ≤ events ≤ n and n > 0.
+    """
+    _counts(events, n)
+    low, high = wilson_limits(events / n, n, level)
+    p = events / n
+    return Interval(p, low, high, math.sqrt(p * (1 - p) / n), "wilson", round(n), round(n))
+
+
+def wilson_limits(p: float, n: float, level: float) -> tuple[float, float]:
+    """The Wilson limits of proportion p on n."""
+    z = z_value(level)
+    centre = p + z * z / (2 * n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return 0.0 if p == 0 else max((centre - half) / scale, 0.0), 1.0 if p == 1 else min((centre + half) / scale, 1.0)
+
+
+def clopper_pearson(events: float, n: float, *, level: float = 0.95) -> Interval:
+    """Clopper-Pearson exact interval of events/n. Source: Clopper and Pearson 1934. Raises ValueError as `wilson`."""
+    from scipy.special import betaincinv
+
+    _counts(events, n)
+    z_value(level)  # checks the level
+    tail = (1 - level) / 2
+    low = 0.0 if events == 0 else float(betaincinv(events, n - events + 1, tail))
+    high = 1.0 if events == n else float(betaincinv(events + 1, n - events, 1 - tail))
+    p = events / n
+    return Interval(p, low, high, math.sqrt(p * (1 - p) / n), "clopper_pearson", round(n), round(n))
+
+
+def jeffreys(events: float, n: float, *, level: float = 0.95) -> Interval:
+    """Equal-tailed Beta(events + 1/2, n - events + 1/2) interval; low is 0 at no event, high is 1 at n events.
+
+    Source: Brown, Cai and DasGupta 2001. Raises ValueError as `wilson`.
+    """
+    from scipy.special import betaincinv
+
+    _counts(events, n)
+    z_value(level)
+    tail = (1 - level) / 2
+    low = 0.0 if events == 0 else float(betaincinv(events + 0.5, n - events + 0.5, tail))
+    high = 1.0 if events == n else float(betaincinv(events + 0.5, n - events + 0.5, 1 - tail))
+    p = events / n
+    return Interval(p, low, high, math.sqrt(p * (1 - p) / n), "jeffreys", round(n), round(n))
+
+
+def proportion(
+    hit: ArrayLike, *, level: float = 0.95, subject: ArrayLike | None = None, weights: ArrayLike | None = None
+) -> Interval:
+    """Share of rows with hit = 1 (rows,), with a Wilson interval whose n is the effective sample size.
+
+    The design effect is that of the ratio estimator Σwh/Σw with subjects as clusters; at a share of 0 or 1, where it
+    cannot be seen, every subject counts once (Kish 1965). With one unweighted row a subject this is plain Wilson.
+    Source: Korn and Graubard 1998; Saha, Miller and Wang 2016. Raises ValueError when empty.
+    """
+    hits = labels(hit)
+    return proportion_of(hits, Subjects.of(subject, len(hits)), sample_weights(weights, len(hits)), level)
+
+
+def proportion_of(hit: Floats | np.ndarray, subjects: Subjects, weights: Floats | None, level: float) -> Interval:
+    """`proportion` on checked rows."""
+    n = len(hit)
+    if weights is None and subjects.codes is None:
+        found = wilson(float(np.count_nonzero(hit)), n, level=level)
+        return Interval(found.value, found.low, found.high, found.se, "wilson", n, n)
+    if weights is None:
+        p = float(np.count_nonzero(hit)) / n
+    else:
+        total = float(weights.sum())
+        if not total > 0:
+            raise ValueError("no row with a weight above 0")
+        p = float(np.einsum("i,i->", weights, hit.astype(np.float64))) / total
+    n_effective = effective_n(hit, p, subjects, weights)
+    low, high = wilson_limits(p, n_effective, level)
+    se = math.sqrt(p * (1 - p) / n_effective)
+    return Interval(p, low, high, se, "wilson_clustered" if subjects.codes is not None else "wilson", n, subjects.count)
+
+
+def effective_n(hit: np.ndarray, p: float, subjects: Subjects, weights: Floats | None) -> float:
+    """The number of independent rows that would give the variance of Σwh/Σw over these subjects, at most Kish's n.
+
+    No small-sample factor is used, so that one row a subject gives n exactly and doubling every row changes nothing.
+    """
+    w = np.ones(len(hit)) if weights is None else weights
+    total = float(w.sum())
+    by_subject = subjects.sums(w)
+    if p <= 0 or p >= 1:
+        return total * total / float(np.einsum("i,i->", by_subject, by_subject))
+    residual = subjects.sums(w * (hit - p))
+    variance = float(np.einsum("i,i->", residual, residual)) / (total * total)
+    kish = total * total / float(np.einsum("i,i->", w, w))
+    return kish if variance == 0 else min(p * (1 - p) / variance, kish)
+
+
+def _counts(events: float, n: float) -> None:
+    if not n > 0:
+        raise ValueError("no rows: a proportion of nothing is undefined")
+    if not 0 <= events <= n:
+        raise ValueError(f"{events} events among {n} rows")
