@@ -7,7 +7,6 @@ is its own subject.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,10 +22,10 @@ def labels(y: ArrayLike) -> Bools:
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"labels must be one non-empty column, not shape {array.shape}")
     if array.dtype == np.bool_:
-        return cast(Bools, array)
+        return np.asarray(array, dtype=np.bool_)
     if array.dtype.kind not in "iuf" or not bool(np.all((array == 0) | (array == 1))):
         raise ValueError("labels must be 0 or 1, none missing")
-    return array == 1
+    return np.asarray(array == 1, dtype=np.bool_)
 
 
 def numbers(x: ArrayLike, n: int, name: str) -> Floats:

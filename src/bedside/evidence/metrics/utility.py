@@ -202,7 +202,7 @@ class _Rows:
         scaled = self.share * np.where(self.y, event, other)
         mean_event = float(scaled[self.y] @ gain[self.y]) / self.rate
         mean_other = float(scaled[~self.y] @ gain[~self.y]) / (1 - self.rate)
-        return scaled * (gain - np.where(self.y, mean_event, mean_other))
+        return np.asarray(scaled * (gain - np.where(self.y, mean_event, mean_other)), dtype=np.float64)
 
     def se(self, influence: Floats) -> float:
         """Standard error by subject."""
