@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from bedside.cohort.atomic import sync_folder, temporary_file
 from bedside.cohort.digest import sha256_hex
 from bedside.errors import BedsideError
 
@@ -64,7 +64,6 @@ def load_or_create_key(keys_folder: Path, name: str = "local") -> SigningKey:
     private_file, public_file = keys_folder / f"{name}.pem", keys_folder / f"{name}.pub"
     try:
         if not private_file.exists():
-            keys_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write_new(private_file, _private_pem(Ed25519PrivateKey.generate()), mode=0o600)
         key = SigningKey(name, _read_private(private_file))
         # The public file is written last: where it is missing, a creation was cut short and is finished now. Where it
@@ -108,7 +107,6 @@ def trusted_keys(keys_folder: Path) -> dict[str, str]:
 
 def _trust(keys_folder: Path, public: bytes, name: str) -> None:
     file = keys_folder / "trusted" / f"{name}.pub"
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_new(file, _public_pem(public), mode=0o644)
     if _read_public(file) != public:
         raise BedsideError(f"another key is trusted under the name '{name}' ({file})", "choose another name")
@@ -123,23 +121,16 @@ def _check_name(name: str) -> None:
 
 def _write_new(file: Path, data: bytes, mode: int) -> None:
     """Write a file whole and durably, unless it is there: the first of two processes wins, a kill leaves nothing."""
-    scratch = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
+    with temporary_file(file.parent) as aside:
+        aside.write_bytes(data)
+        aside.chmod(mode)
+        with aside.open("rb") as written:
+            os.fsync(written.fileno())
         try:
-            os.link(scratch, file)
+            file.hardlink_to(aside)
         except FileExistsError:
             return
-    finally:
-        scratch.unlink(missing_ok=True)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(file.parent)
 
 
 def _private_pem(key: Ed25519PrivateKey) -> bytes:
