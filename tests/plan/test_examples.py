@@ -1,0 +1,140 @@
+"""The examples of CONTRIBUTING.md: packages of under 60 lines, found by name without touching the core."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from bedside.cohort import plugins
+from bedside.cohort.cohort import Cohort
+from bedside.cohort.run import Run
+from bedside.cohort.schema import Field
+from bedside.errors import DataError
+from bedside.evidence import glossary
+from bedside.models.predictions import Predictions
+from bedside.models.task import Classify
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("plugin_*"))
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The examples as `pip install -e` would leave them: their folder on the path, their entry points in metadata."""
+    for example in EXAMPLES:
+        project = tomllib.loads((example / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        info = tmp_path / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+        )
+        groups = [
+            f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
+            for group, points in project["entry-points"].items()
+        ]
+        (info / "entry_points.txt").write_text("\n".join(groups))
+        monkeypatch.syspath_prepend(str(example))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    forget()
+    yield
+    monkeypatch.undo()
+    forget()
+
+
+def forget() -> None:
+    plugins.catalogue.cache_clear()
+    glossary.terms.cache_clear()
+
+
+@pytest.fixture
+def cohort() -> Cohort:
+    rng = np.random.default_rng(0)
+    heart_rate = np.where(np.arange(400) % 20 == 0, np.nan, rng.normal(90, 20, 400))
+    died = rng.random(400) < np.where(np.nan_to_num(heart_rate, nan=90.0) > 110, 0.6, 0.1)
+    return Cohort.of(
+        {"heart_rate": heart_rate, "died": died},
+        [Field("heart_rate", "number", unit="/min"), Field("died", "boolean", ("target",))],
+    )
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_one_short_file(example: Path) -> None:
+    (source,) = example.glob("*.py")
+    assert len(source.read_text(encoding="utf-8").splitlines()) < 60
+
+
+def test_contributing_names_every_example() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert EXAMPLES and all(f"examples/{example.name}" in text for example in EXAMPLES)
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_model_learns_predicts_and_comes_back(cohort: Cohort, tmp_path: Path) -> None:
+    task = Classify.of(cohort, "died")
+    model = plugins.build("models", {"name": "warning_score", "limits": {"heart_rate": [50, 110]}})
+    model.fit(cohort, None, task=task, run=Run(tmp_path))
+    predictions = model.predict(cohort)
+    out = (~cohort["heart_rate"].is_between(50, 110)).fill_null(False).to_numpy()  # missing counts as normal
+    died = cohort["died"].to_numpy()
+    # by hand: (events at this count + overall rate) / (rows at this count + 1)
+    assert predictions.score[out] == pytest.approx((died[out].sum() + died.mean()) / (out.sum() + 1))
+    assert predictions.score[~out] == pytest.approx((died[~out].sum() + died.mean()) / ((~out).sum() + 1))
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    model.save(folder)
+    again = plugins.load("models", "warning_score").load(folder)
+    assert again.predict(cohort).digest == predictions.digest
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_step_learns_on_train_only(cohort: Cohort, tmp_path: Path) -> None:
+    step = plugins.build("steps", {"winsorise": 0.1}).fit(cohort, run=Run(tmp_path))
+    low, high = np.quantile(cohort["heart_rate"].drop_nulls().to_numpy(), (0.1, 0.9))
+    new = Cohort.of({"heart_rate": [-1e9, 90.0, None, 1e9]}, [Field("heart_rate", "number", unit="/min")])
+    assert step.apply(new)["heart_rate"].to_list() == [pytest.approx(low), 90.0, None, pytest.approx(high)]
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    step.save(folder)
+    assert plugins.load("steps", "winsorise").load(folder).apply(new).digest == step.apply(new).digest
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_check_gives_evidence_that_the_glossary_can_read(cohort: Cohort) -> None:
+    task = Classify.of(cohort, "died")
+    p = np.where((cohort["heart_rate"] > 110).fill_null(False).to_numpy(), 0.9, 0.1)
+    predictions = Predictions.of_probabilities(task, cohort["row_id"], np.column_stack([1 - p, p]))
+    evidence = plugins.build("checks", "alerts")(predictions, cohort, task=task, seed=0)
+    found = evidence.find("number_needed_to_evaluate")
+    assert found is not None and found.low < found.value < found.high
+    assert found.value == pytest.approx((p > 0.5).sum() / cohort["died"].to_numpy()[p > 0.5].sum())
+    assert glossary.term(found.metric).direction == "lower" and glossary.term(found.metric).zh
+
+    silent = Predictions.of_probabilities(task, cohort["row_id"], np.tile([0.9, 0.1], (len(cohort), 1)))
+    assert plugins.build("checks", "alerts")(silent, cohort, task=task, seed=0).estimates[0].value is None
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_reader_reads_and_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "small.arff"
+    path.write_text(
+        "% comment\n@relation r\n@attribute age numeric\n@attribute 'er' {neg, pos}\n@data\n50,pos\n?,neg\n"
+    )
+    cohort = plugins.build("readers", "arff").read(path)
+    assert cohort["age"].to_list() == [50.0, None] and cohort["er"].to_list() == ["pos", "neg"]
+    assert cohort.schema["er"].levels == ("neg", "pos")
+    path.write_text("age,er\n50,pos\n")
+    with pytest.raises(DataError, match=r"small\.arff"):
+        plugins.build("readers", "arff").read(path)
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_reader_reads_a_real_file(shared_data: Path) -> None:
+    path = shared_data / "omics/sksurv_gse7390/breast_cancer_GSE7390-metastasis.arff"
+    cohort = plugins.build("readers", "arff").read(path)
+    assert len(cohort) == 198 and len(cohort.schema.fields) == 82  # Desmedt et al. 2007: 198 patients
+    assert cohort["age"].dtype == pl.Float64 and cohort["age"].null_count() == 0
