@@ -91,13 +91,25 @@ class Cohort:
         row_id: Sequence[str] | pl.Series | None = None,
         name: str = "cohort",
     ) -> Cohort:
-        """A cohort of columns already in memory, cast to the physical type of their kind (NaN becomes missing)."""
+        """A cohort of columns already in memory, cast to the physical type of their kind (NaN becomes missing).
+
+        Raises DataError for a column that is missing or holds values that are not of its kind.
+        """
         frame = columns if isinstance(columns, pl.DataFrame) else pl.DataFrame(columns, strict=False)
         ids = [str(i) for i in range(frame.height)] if row_id is None else row_id
         rows = pl.Series("row_id", ids, dtype=pl.String)
         out = [rows, pl.Series("subject", rows if subject is None else subject, dtype=pl.String)]
+        held = frame.schema
         for item in fields:
-            column = frame[item.name].cast(physical_type(item.kind))
+            if item.name not in held:
+                raise DataError(f"no column '{item.name}'", "columns: " + ", ".join(frame.columns[:30]))
+            try:
+                column = frame[item.name].cast(physical_type(item.kind))
+            except pl.exceptions.PolarsError:  # its message would print values
+                raise DataError(
+                    f"column '{item.name}' ({held[item.name]}) holds values that are no {item.kind}",
+                    "declare another kind, or name the codes that mean missing",
+                ) from None
             out.append((column.fill_nan(None) if item.kind == "number" else column).alias(item.name))
         schema = Schema(tuple(fields), identity="row" if subject is None else "declared", name=name)
         return cls(schema, pl.DataFrame(out))

@@ -41,8 +41,10 @@ def column_digest(column: pl.Series) -> str:
     state = hashlib.sha256(f"bedside.column.{FORMAT}\0{tag}\0{len(column)}\0".encode())
     for start in range(0, len(column), WINDOW):
         window = column.slice(start, WINDOW)
-        state.update(np.packbits(window.is_not_null().to_numpy(), bitorder="little").tobytes())
-        for piece in _value_bytes(window, tag):
+        whole = window.null_count() == 0
+        valid = np.ones(len(window), dtype=bool) if whole else window.is_not_null().to_numpy()
+        state.update(np.packbits(valid, bitorder="little").tobytes())
+        for piece in _value_bytes(window if whole else _zeroed(window, tag), tag):
             state.update(piece)
     return state.hexdigest()
 
@@ -61,19 +63,25 @@ def _type_tag(dtype: pl.DataType) -> str:
     raise TypeError(f"a {dtype} column has no canonical digest; cast it to one of the physical types of a kind")
 
 
+def _zeroed(window: pl.Series, tag: str) -> pl.Series:
+    """The window with a zero of its type where a value is missing."""
+    zeros: dict[str, Any] = {"utf8": "", "f8": 0.0, "bool": False}
+    return window.fill_null(zeros[tag]) if tag in zeros else window.to_physical().fill_null(0)
+
+
 def _value_bytes(window: pl.Series, tag: str) -> list[bytes | memoryview]:
     if tag == "utf8":
         # the array's own buffers; a slice shares them with its neighbours, so only what its offsets span is read
-        text = window.fill_null("").rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+        text = window.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
         _, offset_buffer, values = text.buffers()
         offsets = np.frombuffer(offset_buffer, dtype="<i8")[text.offset : text.offset + len(text) + 1]
         lengths = np.diff(offsets).astype("<u8").tobytes()
         return [lengths] if values is None else [lengths, memoryview(values)[offsets[0] : offsets[-1]]]
     if tag == "f8":
-        values = window.fill_null(0.0).to_numpy() + 0.0  # −0 + 0 = +0
+        values = window.to_numpy() + 0.0  # −0 + 0 = +0
         values = np.where(np.isnan(values), np.nan, values)
         return [values.astype("<f8").tobytes()]
     if tag == "bool":
-        return [np.packbits(window.fill_null(False).to_numpy(), bitorder="little").tobytes()]
-    physical = window.to_physical().fill_null(0).to_numpy()
+        return [np.packbits(window.to_numpy(), bitorder="little").tobytes()]
+    physical = window.to_physical().to_numpy()
     return [physical.astype("<i8").tobytes()]
