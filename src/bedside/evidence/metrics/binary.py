@@ -62,7 +62,7 @@ def log_loss(
     subject: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> Interval:
-    """Mean -log P(label) in nats, interval on the log scale; p is kept within [ε, 1 - ε] of float64, as scikit-learn."""
+    """Mean -log P(label) in nats, interval on the log scale; p is kept within [ε, 1 - ε], as scikit-learn does."""
     return log_loss_of(risks_of(y, p, subject, weights), level)
 
 
