@@ -1,0 +1,92 @@
+"""Saving and loading a model whose fitted state is one JSON object and a few files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from bedside.cohort.digest import canonical_json, sha256_hex
+from bedside.errors import BedsideError, IntegrityError, PlanError
+from bedside.models.digest import check_files
+
+LISTING = "model.json"
+
+
+class SavedModel:
+    """A dataclass of parameters that learns a state; subclasses say what the state is.
+
+    `model.json` (`format` 1) holds name, parameters, state, and the SHA-256 of every other file. Raises IntegrityError
+    when a file was changed, is missing or does not belong.
+    """
+
+    name: ClassVar[str]
+
+    def parameters(self) -> dict[str, Any]:
+        """The arguments of __init__, as JSON."""
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}  # type: ignore[arg-type]
+
+    def state(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Fitted state: a JSON object, and files by name."""
+        raise NotImplementedError
+
+    def restore(self, state: dict[str, Any], files: dict[str, bytes]) -> None:
+        """The inverse of `state`."""
+        raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        """Write the fitted state into an existing empty folder."""
+        state, files = self.state()
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        listing = {
+            "format": 1,
+            "name": self.name,
+            "parameters": self.parameters(),
+            "state": state,
+            "files": {name: sha256_hex(data) for name, data in files.items()},
+        }
+        (folder / LISTING).write_bytes(canonical(listing, self.name))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The inverse of `save`."""
+        listing = read_listing(folder)
+        if listing["name"] != cls.name:
+            raise IntegrityError(f"the folder holds a model '{listing['name']}', not '{cls.name}'")
+        check_files(folder, listing["files"], LISTING)
+        model = cls(**listing["parameters"])
+        model.restore(listing["state"], {name: (folder / name).read_bytes() for name in listing["files"]})
+        return model
+
+
+def read_listing(folder: Path) -> dict[str, Any]:
+    """The content of model.json; raises IntegrityError when it is not one of format 1."""
+    try:
+        listing = json.loads((folder / LISTING).read_bytes())
+        known = listing["format"] == 1 and isinstance(listing["name"], str) and isinstance(listing["files"], dict)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{LISTING} cannot be read: {error}", "get the model again from where it came") from None
+    if not known:
+        raise IntegrityError(f"{LISTING} is not of format 1", "read it with a newer bedside")
+    return dict(listing)
+
+
+def canonical(value: Any, what: str) -> bytes:
+    """Canonical JSON; raises PlanError naming `what` when a parameter cannot be written (infinite, not JSON)."""
+    try:
+        return canonical_json(value)
+    except (ValueError, TypeError) as error:
+        raise PlanError(f"'{what}' has a parameter that cannot be saved: {error}", "give a finite number") from None
+
+
+def not_fitted(name: str) -> BedsideError:
+    """What to raise when a model is used before it has learnt."""
+    return BedsideError(f"the model '{name}' is not fitted", "call fit, or load one that was saved")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
