@@ -109,9 +109,7 @@ def clean(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
     if dropped:
         finding = Finding("rows_without_target", "info", {"rows": dropped, "target": plan.task.target})
         evidence = replace(evidence, findings=(*evidence.findings, finding))
-    if cohort.schema.identity != "declared":
-        finding = Finding(f"identity_{cohort.schema.identity}", "caution", {"subjects": cohort.n_subjects})
-        evidence = replace(evidence, findings=(*evidence.findings, finding))
+    evidence = replace(evidence, findings=(*evidence.findings, *doubts_about_identity(cohort)))
     origin = Origin("clean", {"steps": plan.clean, "task": plan.task.model_dump(mode="json")}, (cohort_digest,))
     digest = bench.keep(cohort.with_origin(origin))
     evidence = evidence.with_sources(before=cohort_digest, cohort=digest)
@@ -124,6 +122,15 @@ def clean(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
         "identity": cohort.schema.identity,
         "name": cohort.schema.name,
     }
+
+
+def doubts_about_identity(cohort: Cohort) -> list[Finding]:
+    """A caution when patients are not known by an id."""
+    if cohort.schema.identity == "row":
+        return [Finding("identity_unknown", "caution")]
+    if cohort.schema.identity == "cluster":
+        return [Finding("identity_clustered", "caution", {"subjects": cohort.n_subjects})]
+    return []
 
 
 def declare_target(cohort: Cohort, spec: TaskSpec) -> tuple[Cohort, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from bedside.cohort import plugins
 from bedside.cohort.atomic import atomic_write, make_folder
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.schema import Field
-from bedside.errors import DataError
+from bedside.errors import DataError, PlanError
 from bedside.evidence.estimate import Evidence, Finding
 from bedside.evidence.gates import Judgement, StageDecision, decide_stage, judge
 from bedside.evidence.policy import expand
 from bedside.evidence.report.data import ReportData
 from bedside.models.predictions import Predictions
 from bedside.models.task import Classify, Regress, Task
+from bedside.plan.actions import doubts_about_identity
 
 Truth = Mapping[str, str]
 PERIODS = ("1y", "1q", "1mo")
@@ -93,18 +95,11 @@ def assess(
                 {"subgroups": {"by": by}}
             ]
     pieces = run_checks(checks, predictions, cohort, task=task, seed=seed, level=level)
+    findings = doubts_about_identity(cohort)
     if dropped:
-        pieces = [
-            Evidence(
-                "assess", findings=(Finding("rows_without_target", "caution", {"rows": dropped, "target": truth}),)
-            ),
-            *pieces,
-        ]
-    if cohort.schema.identity != "declared":
-        pieces = [
-            Evidence("assess", findings=(Finding("identity_row", "caution", {"subjects": len(cohort)}),)),
-            *pieces,
-        ]
+        findings.append(Finding("rows_without_target", "caution", {"rows": dropped, "target": truth}))
+    if findings:
+        pieces = [Evidence("assess", findings=tuple(findings)), *pieces]
     evidence = tuple(each.with_sources(cohort=cohort.digest, predictions=predictions.digest) for each in pieces)
     judgements, decision = _judged(gates, evidence)
     data = ReportData(
@@ -238,3 +233,22 @@ def _facts(
     if by:
         out.append(("groups", tuple(by)))
     return [*out, ("cohort_digest", cohort.digest), ("predictions_digest", predictions.digest)]
+
+
+def read_table(path: Path, *, subject: str | None, missing: Sequence[str] | None = None) -> Cohort:
+    """The table of predictions, its types inferred."""
+    from bedside.intake.tables import Tables
+
+    parameters: dict[str, Any] = {"subject": subject}
+    if missing is not None:
+        parameters["missing"] = list(missing)
+    return Tables(**parameters).read(path)
+
+
+def parse_gate(text: str) -> dict[str, Any]:
+    """A gate as one writes it on a command line: `auroc>=0.8`, `brier<=0.1`."""
+    found = re.fullmatch(r"\s*([a-z0-9_]+)\s*(>=|<=)\s*(-?[0-9.]+)\s*", text)
+    if found is None:
+        raise PlanError(f"cannot read the gate '{text}'", "write metric>=number or metric<=number")
+    metric, sign, bound = found.groups()
+    return {metric: {"at_least" if sign == ">=" else "at_most": float(bound)}}

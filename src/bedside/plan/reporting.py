@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bedside.cohort.digest import canonical_json
@@ -55,6 +56,28 @@ def run_report(
         stage=StageDecision(judged["stage"], judged["asked"], tuple((a, b) for a, b in judged["reasons"])),
         tripod=tripod({**plan.to_json(), **facts}, evidence),
     )
+
+
+def render_again(folder: Path, out: Path | None) -> Path:
+    """Render a run's or release's report from its stored evidence; returns where it lies."""
+    import json
+
+    from bedside.cohort.atomic import atomic_write
+    from bedside.evidence.report import render
+    from bedside.plan.compare import side
+    from bedside.plan.plan_file import parse_plan
+
+    made = side(folder)
+    record = folder / "release.json"
+    judged = json.loads(record.read_bytes() if record.is_file() else (folder / "run.json").read_bytes())
+    judged = judged if record.is_file() else judged["judged"]
+    data = run_report(parse_plan(made.plan, "plan.yaml")[0], made.facts, made.evidence, judged)
+    target = out if out is not None else Path(f"{folder.name}.html")
+    if target.suffix == ".json":
+        atomic_write(target, json.dumps(data.to_json(), ensure_ascii=False, indent=1).encode())
+    else:
+        atomic_write(target, render(data).encode())
+    return target
 
 
 def shown(facts: Mapping[str, Any]) -> list[tuple[str, Scalar | Sequence[Scalar]]]:

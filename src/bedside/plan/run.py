@@ -2,54 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bedside.cohort.workspace import Workspace
 from bedside.errors import BedsideError, DataError, LeakError, PlanError
-from bedside.evidence.estimate import Evidence
-from bedside.evidence.gates import Judgement, Stage, StageDecision, decide_stage, judge
+from bedside.evidence.gates import Judgement, Stage, StageDecision
 from bedside.plan import actions
 from bedside.plan.actions import FINAL, Bench
 from bedside.plan.artifacts import get_evidence
+from bedside.plan.decide import decide
 from bedside.plan.memo import Done, Memo
-from bedside.plan.plan_file import Candidate, Plan, ReleaseSpec
+from bedside.plan.outcome import Outcome, write_run
+from bedside.plan.plan_file import Candidate, Plan
+from bedside.plan.release import Parts, publish
+from bedside.plan.reporting import report_action
+from bedside.plan.sources import source_digests
 from bedside.plan.validate import baselines, checks_of, refuse_bad_plan
 from bedside.plan.yaml_lines import Document
 
 Progress = Callable[[str, str, float], None]
 """Called with (label, "start" | "done" | "cached", seconds) for each action."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run came to. `release` is None when integrity is broken; `report` is always there."""
-
-    plan: Plan
-    evidence: tuple[Evidence, ...]
-    judgements: tuple[Judgement, ...]
-    decision: StageDecision
-    facts: Mapping[str, Any]
-    report: Path
-    release: Path | None
-    actions: tuple[tuple[str, Done], ...] = field(repr=False, default=())
-
-    @property
-    def exit_code(self) -> int:
-        """0 when the stage asked was reached, 3 when it was not."""
-        return 0 if self.decision.stage == self.decision.asked else 3
-
-    def _repr_html_(self) -> str:
-        """The report, for a notebook."""
-        import html
-
-        page = self.report.read_text(encoding="utf-8")
-        return f'<iframe srcdoc="{html.escape(page)}" style="width:100%;height:70vh;border:0"></iframe>'
 
 
 class Conductor:
@@ -202,6 +178,9 @@ class Conductor:
     ) -> list[str]:
         plan = self.plan
         others = {name: each["predictions"] for name, each in reference.items()}
+        procedure = plan.model_dump(
+            mode="json", include={"model", "steps", "calibrate", "threshold", "search", "split"}
+        )
         out = []
         for spec in checks_of(plan):
             name = spec if isinstance(spec, str) else str(spec.get("name", next(iter(spec))))
@@ -209,7 +188,7 @@ class Conductor:
                 "check",
                 "checks",
                 self._check_path(spec),
-                {"check": spec, "level": plan.level, "seed": plan.split.seed, "plan": plan.to_json()["model"]},
+                {"check": spec, "level": plan.level, "procedure": procedure},
                 {
                     "cohort": pooled["cohort"],
                     "predictions": pooled["predictions"],
@@ -292,6 +271,7 @@ class Conductor:
                 "read": read["cohort"],
                 "cohort": cleaned["cohort"],
                 "split": kept["split"],
+                "evaluated": pooled["cohort"],
                 "predictions": pooled["predictions"]["content"],
                 "pipeline": pipeline["pipeline"],
             },
@@ -310,14 +290,11 @@ class Conductor:
         reference: dict[str, dict[str, Any]],
         pipeline: dict[str, Any],
     ) -> Outcome:
-        from bedside.plan.release import Parts, publish
-        from bedside.plan.reporting import report_action
-
         judgements = tuple(Judgement.from_json(each) for each in judged["judgements"])
         decision = StageDecision(judged["stage"], judged["asked"], tuple((a, b) for a, b in judged["reasons"]))
         reported = report_action(self, facts, digests, judged)
         folder = self.workspace.runs / f"{self.plan.name}-{self.plan.digest[:12]}"
-        report = write_run(self, folder, facts, digests, judged, reported)
+        report = write_run(self.bench.store, self.plan, folder, facts, digests, judged, reported)
         release = None
         if decision.stage is not None and self.plan.release is not None:
             parts = Parts(
@@ -390,72 +367,6 @@ class Conductor:
         return ("checks", self.plan.checks.index(spec)) if spec in self.plan.checks else ("checks",)
 
 
-def decide(
-    plan: Plan,
-    evidence: list[Evidence],
-    asked: Stage,
-    *,
-    waived: bool,
-    keeps_rows: bool,
-    findings: list[dict[str, Any]],
-) -> tuple[StageDecision, list[Judgement]]:
-    """Judge every gate and decide the stage."""
-    from bedside.evidence.estimate import join
-
-    everything = join("all", evidence)
-    judgements = [judge(gate, everything) for gate in plan.declared_gates()]
-    broken = [item.id for item in everything.findings if item.severity == "stop"]
-    broken += [item["id"] for item in findings if item["severity"] == "stop"]
-    caps: dict[str, Stage] = {}
-    if waived:
-        caps["shared_subjects_waived"] = "research"
-    if keeps_rows:
-        caps["keeps_rows"] = "research"
-    for item in everything.findings:
-        if item.id == "duplicates_waived":
-            caps[item.id] = "research"
-    decision = decide_stage(judgements, asked=asked, risk=plan.task.risk, broken=broken, caps=caps)
-    return decision, judgements
-
-
-def source_digests(path: Path) -> dict[str, str]:
-    """SHA-256 of a file, or of every file of a folder by relative path; raises DataError when there is none."""
-    if path.is_file():
-        return {path.name: _file_digest(path)}
-    if path.is_dir():
-        return {p.relative_to(path).as_posix(): _file_digest(p) for p in sorted(path.rglob("*")) if p.is_file()}
-    raise DataError(f"no such file or folder: '{path}'", "the path is relative to the plan's own folder")
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_run(
-    conductor: Conductor,
-    folder: Path,
-    facts: Mapping[str, Any],
-    digests: list[str],
-    judged: Mapping[str, Any],
-    reported: Mapping[str, str],
-) -> Path:
-    """Lay the run's plan, facts, evidence and report out for people; returns the report's path."""
-    import json
-
-    from bedside.cohort.atomic import atomic_write, make_folder
-
-    make_folder(folder)
-    store = conductor.bench.store
-    atomic_write(folder / "plan.yaml", conductor.plan.to_yaml().encode())
-    pieces = [json.loads(store.get(digest)) for digest in digests]
-    atomic_write(folder / "evidence.json", json.dumps(pieces, ensure_ascii=False, indent=1).encode())
-    summary = {"format": 1, "facts": dict(facts), "judged": dict(judged)}
-    atomic_write(folder / "run.json", json.dumps(summary, ensure_ascii=False, indent=1).encode())
-    atomic_write(folder / "report.html", store.get(reported["html"]))
-    return folder / "report.html"
-
-
 def run_plan(
     plan: Plan,
     workspace: Workspace,
@@ -468,6 +379,3 @@ def run_plan(
     """Carry out a plan in a workspace; paths in the plan are relative to `base` (default: the current folder)."""
     where = Path.cwd() if base is None else base
     return Conductor(plan, workspace, base=where, document=document, threads=threads, progress=progress).carry_out()
-
-
-__all__ = ["Conductor", "Outcome", "ReleaseSpec", "run_plan"]

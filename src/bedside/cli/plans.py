@@ -1,0 +1,63 @@
+"""Verbs on plans: run, report, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bedside.cli.app import Home, Seed, Threads, app, open_workspace
+
+
+@app.command()
+def run(
+    plan: Annotated[Path, typer.Argument(help="A plan file (YAML); `bedside init DATA` writes one.")],
+    home: Home = None,
+    threads: Threads = None,
+) -> None:
+    """Carry out a plan: read, clean, split, fit, predict, check, gate, release. What is done is not done again.
+
+    Exit code 0: the stage asked was reached. 3: it was not, and the reasons are printed. 2: the plan or data is wrong.
+    """
+    from bedside.cli.terminal import Screen, show_outcome
+    from bedside.plan.plan_file import load_plan
+    from bedside.plan.run import run_plan
+
+    made, document = load_plan(plan)
+    with Screen() as screen:
+        outcome = run_plan(
+            made,
+            open_workspace(home),
+            base=plan.resolve().parent,
+            document=document,
+            threads=threads,
+            progress=screen.action,
+        )
+    show_outcome(outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run or of a release.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; .html or .json.", show_default=False)] = None,
+) -> None:
+    """Render the report of a run or release again, as a page or as JSON."""
+    from bedside.plan.reporting import render_again
+
+    print(f"report   {render_again(folder, out)}")
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A run or a release.")],
+    b: Annotated[Path, typer.Argument(help="Another.")],
+    home: Home = None,
+    seed: Seed = 0,
+) -> None:
+    """Two runs or releases side by side: plans, estimates, verdicts; paired where both were judged on the same rows."""
+    from bedside.cli.terminal import show_comparison
+    from bedside.plan.compare import compare as compare_two
+
+    show_comparison(compare_two(a, b, seed=seed))

@@ -1,0 +1,125 @@
+"""Verbs on releases: verify, approve, validate, predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bedside.cli.app import Home, Seed, Threads, app, open_workspace
+from bedside.errors import BedsideError
+
+
+@app.command()
+def verify(
+    release: Annotated[Path, typer.Argument(help="The folder of a release.")],
+    home: Home = None,
+) -> None:
+    """Is a release what its signer signed, and do its numbers follow from its own rows? Needs the release alone."""
+    from bedside.cli.terminal import show_verification
+    from bedside.cohort.workspace import Workspace
+    from bedside.evidence.keys import trusted_keys
+    from bedside.evidence.ledger import Ledger
+    from bedside.plan.verify import verify_release
+
+    place = home if home is not None else Path(".bedside")
+    workspace = Workspace(place) if place.exists() else None
+    trusted = trusted_keys(workspace.keys) if workspace is not None else {}
+    ledger = Ledger(workspace.ledger_url) if workspace is not None else None
+    verification = verify_release(release, trusted, ledger)
+    show_verification(verification)
+    raise typer.Exit(0 if verification.ok else 1)
+
+
+@app.command()
+def approve(
+    release: Annotated[Path, typer.Argument(help="The folder of a release.")],
+    stage: Annotated[str, typer.Option(help="research, shadow, assist or autonomous.")],
+    override: Annotated[list[str] | None, typer.Option(help="A gate (its id) to override; may be repeated.")] = None,
+    reason: Annotated[list[str] | None, typer.Option(help="Why, one for each --override, in order.")] = None,
+    key: Annotated[str, typer.Option(help="Name of your key in the workspace (made on first use).")] = "local",
+    home: Home = None,
+) -> None:
+    """Sign a release up (or down) to a stage in your own name. An override shows in red for ever."""
+    from bedside.evidence.keys import load_or_create_key, trusted_keys
+    from bedside.plan.approve import approve as sign_approval
+    from bedside.plan.opened import open_release
+
+    gates, reasons = override or [], reason or []
+    if len(gates) != len(reasons):
+        raise BedsideError(
+            f"{len(gates)} overrides and {len(reasons)} reasons", "give one --reason for each --override"
+        )
+    workspace = open_workspace(home)
+    signer = load_or_create_key(workspace.keys, key)
+    opened = open_release(release, trusted_keys(workspace.keys))
+    made = sign_approval(
+        workspace,
+        opened,
+        stage=stage,
+        overrides=dict(zip(gates, reasons, strict=True)),
+        key=signer,  # type: ignore[arg-type]
+    )
+    print(f"{opened.record['name']} is approved for {made.stage} by {signer.name} ({signer.key_id[:12]})")
+    for gate, why in made.overrides.items():
+        print(f"  overridden: {gate}: {why}")
+
+
+@app.command()
+def validate(
+    release: Annotated[Path, typer.Argument(help="The folder of a release.")],
+    cohort: Annotated[Path, typer.Argument(help="Local data in the same form, with the outcome.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.html and report.json.", show_default=False)
+    ] = None,
+    refit: Annotated[bool, typer.Option(help="Compare with the whole procedure refit on local data.")] = True,
+    home: Home = None,
+    threads: Threads = None,
+    seed: Seed = 0,
+) -> None:
+    """Local external validation: the release as it is, recalibrated in the large, by slope, and refit, compared."""
+    import os
+
+    from bedside.cli.terminal import show_validation
+    from bedside.evidence.keys import trusted_keys
+    from bedside.plan.answer import read_like
+    from bedside.plan.external import validate as judge_locally
+    from bedside.plan.opened import open_release
+
+    opened = open_release(release, trusted_keys(open_workspace(home).keys))
+    raw = read_like(opened, cohort, with_target=True)
+    made = judge_locally(opened, raw, seed=seed, threads=threads or os.cpu_count() or 1, refit=refit)
+    show_validation(made, made.write(out if out is not None else Path(f"{cohort.stem}-validation")))
+
+
+@app.command()
+def predict(
+    release: Annotated[Path, typer.Argument(help="The folder of a release.")],
+    data: Annotated[Path | None, typer.Argument(help="A table like the plan's, or JSON.", show_default=False)] = None,
+    example: Annotated[bool, typer.Option("--example", help="Answer the release's own synthetic example.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the answers as CSV.", show_default=False)] = None,
+    untrusted: Annotated[bool, typer.Option("--untrusted", help="Load it although its signer is unknown.")] = False,
+    home: Home = None,
+) -> None:
+    """Answer new rows: the release's own cleaning, steps, model, calibration and threshold, replayed."""
+    from bedside.cli.terminal import show_answers
+    from bedside.evidence.keys import trusted_keys
+    from bedside.plan.answer import answer_table, read_like
+    from bedside.plan.opened import open_release
+
+    if (data is None) == (not example):
+        raise BedsideError("nothing to answer" if data is None else "both DATA and --example", "give one of them")
+    opened = open_release(release, trusted_keys(open_workspace(home).keys))
+    if not opened.signer.trusted and not untrusted:
+        raise BedsideError(
+            f"{release} is signed by an unknown signer ({opened.signer.key_id[:12]})",
+            "trust the key (keys/trusted in the workspace), or say --untrusted",
+        )
+    source = opened.folder / "example.json" if data is None else data
+    answers = answer_table(opened, read_like(opened, source, with_target=False))
+    if out is not None:
+        answers.write_csv(out)
+        print(f"answers  {out}")
+    else:
+        show_answers(opened, answers)

@@ -1,0 +1,277 @@
+"""The terminal is a page too: one line an action while a plan runs, then tables, and a last line: what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import polars as pl
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from bedside.cohort.cohort import Cohort
+from bedside.evidence.estimate import Estimate, Evidence
+from bedside.evidence.gates import Judgement, StageDecision
+from bedside.evidence.glossary import Term, term, text
+from bedside.evidence.report.numbers import estimate_text
+from bedside.models.catalogue import Entry
+from bedside.plan.assess import Assessment
+from bedside.plan.compare import Comparison
+from bedside.plan.external import Validation
+from bedside.plan.opened import Opened
+from bedside.plan.run import Outcome
+from bedside.plan.verify import Verification
+
+MARKS = {"pass": ("✓", "green"), "fail": ("✕", "red"), "not_enough": ("?", "yellow")}
+RESULTS = {"ok": ("✓", "green"), "fail": ("✕", "red"), "unknown": ("?", "yellow")}
+HEADLINE = ("performance", "calibration")
+
+
+class Screen:
+    """Shows the actions of a run as they go: a spinner on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console if console is not None else Console(stderr=True, highlight=False)
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def action(self, label: str, state: str, seconds: float) -> None:
+        """One event of a run."""
+        if state == "start":
+            if self.console.is_terminal:
+                self._live = Live(Spinner("dots", label), console=self.console, transient=True)
+                self._live.start()
+            return
+        self._stop()
+        if state == "done":
+            self.console.print(f"  {label} [dim]{seconds:.1f} s[/dim]")
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def _out() -> Console:
+    return Console(highlight=False)
+
+
+def show_outcome(outcome: Outcome) -> None:
+    """What a run came to, and what to do next."""
+    console = _out()
+    cached = sum(done.cached for _, done in outcome.actions)
+    facts = outcome.facts
+    console.print(
+        f"\n[bold]{outcome.plan.name}[/bold]: {facts['rows']} rows, {facts['subjects']} subjects; "
+        f"{len(outcome.actions)} actions, {cached} remembered"
+    )
+    console.print(estimates_table(outcome.evidence))
+    if outcome.judgements:
+        console.print(gates_table(outcome.judgements))
+    _findings(console, outcome.evidence)
+    _stage(console, outcome.decision)
+    console.print(f"report   {outcome.report}", soft_wrap=True)
+    if outcome.release is not None:
+        console.print(f"release  {outcome.release}", soft_wrap=True)
+        console.print(f"next     bedside verify {outcome.release}", soft_wrap=True)
+    else:
+        console.print("next     open the report: it says what stands in the way")
+
+
+def show_assessment(made: Assessment, page: Path) -> None:
+    """What an assessment found."""
+    console = _out()
+    console.print(estimates_table(made.evidence))
+    if made.judgements:
+        console.print(gates_table(made.judgements))
+    _findings(console, made.evidence)
+    console.print(f"report   {page}", soft_wrap=True)
+    console.print("next     open it in a browser; it needs no network")
+
+
+def show_verification(verification: Verification) -> None:
+    """The answers of a verification."""
+    console = _out()
+    for answer in verification.answers:
+        mark, colour = RESULTS[answer.result]
+        console.print(Text.assemble((f"{mark} ", colour), f"{text(answer.id, 'en')}: {answer.detail}"), soft_wrap=True)
+    if not verification.ok:
+        console.print("[red]not verified[/red]: do not use this release")
+    elif any(answer.result == "unknown" for answer in verification.answers):
+        console.print("[green]verified[/green], but for what is marked ?")
+    else:
+        console.print("[green]verified[/green]")
+
+
+def estimates_table(evidence: Sequence[Evidence]) -> Table:
+    """The headline estimates."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for piece in evidence:
+        for item in piece.estimates:
+            if piece.check in HEADLINE and item.group is None and item.versus is None and item.at is None:
+                known = term(item.metric)
+                table.add_row(known.name("en"), _number(item))
+    return table
+
+
+def gates_table(judgements: Sequence[Judgement]) -> Table:
+    """Every gate with its verdict, estimate and the n that would decide."""
+    table = Table("", "gate", "verdict", "estimate", "would decide", box=None, pad_edge=False)
+    for each in judgements:
+        mark, colour = MARKS[each.verdict]
+        known = "" if each.estimate is None else _number(each.estimate)
+        if each.estimate is not None and each.estimate.group:
+            known += " " + ", ".join(f"{k}={v}" for k, v in each.estimate.group.items())
+        needed = "" if each.n_deciding is None else f"n ≈ {each.n_deciding:,}"
+        table.add_row(Text(mark, colour), Text(each.gate.id), Text(text(each.verdict, "en"), colour), known, needed)
+    return table
+
+
+def _number(item: Estimate) -> str:
+    return estimate_text(item, term(item.metric), "en")
+
+
+def _findings(console: Console, evidence: Sequence[Evidence]) -> None:
+    for piece in evidence:
+        for item in piece.findings:
+            if item.severity != "info":
+                colour = "red" if item.severity == "stop" else "yellow"
+                said = text(item.id, "en", **item.values)
+                console.print(Text.assemble((f"{item.severity}: ", colour), said), soft_wrap=True)
+
+
+def _stage(console: Console, decision: StageDecision) -> None:
+    if decision.stage is None:
+        console.print(Text("✕ refused: no release is written", "bold red"))
+    elif decision.stage == decision.asked:
+        console.print(Text(f"✓ stage reached: {decision.stage}", "bold green"))
+    else:
+        console.print(Text(f"? stage reached: {decision.stage} (asked: {decision.asked})", "bold yellow"))
+    for reason, subject in decision.reasons:
+        console.print(Text(f"    {text(reason, 'en', subject=subject)}"), soft_wrap=True)
+
+
+def show_validation(made: Validation, page: Path) -> None:
+    """A release judged on local data, and what each update would change."""
+    console = _out()
+    console.print(estimates_table(made.evidence))
+    if made.judgements:
+        console.print(gates_table(made.judgements))
+    _findings(console, made.evidence)
+    if made.updated:
+        table = Table("metric", "as released", *made.updated, box=None, pad_edge=False)
+        for metric in ("auroc", "brier", "calibration_in_the_large", "calibration_slope"):
+            cells = [_find(made.evidence, metric), *(_find(each, metric, name) for name, each in made.updated.items())]
+            table.add_row(term(metric).name("en"), *("" if item is None else _number(item) for item in cells))
+        console.print(table)
+    console.print(f"report   {page}", soft_wrap=True)
+
+
+def _find(evidence: Sequence[Evidence], metric: str, update: str | None = None) -> Estimate | None:
+    wanted = None if update is None else {"update": update}
+    for piece in evidence:
+        found = piece.find(metric, at=wanted)
+        if found is not None:
+            return found
+    return None
+
+
+def show_comparison(made: Comparison) -> None:
+    """Two runs or releases side by side."""
+    console = _out()
+    table = Table("metric", made.a.name, made.b.name, box=None, pad_edge=False)
+    for one, other in made.shared:
+        if one.at is None:
+            table.add_row(term(one.metric).name("en"), _number(one), _number(other))
+    console.print(table)
+    if made.paired:
+        console.print(f"paired differences, {made.a.name} − {made.b.name}, on the same rows:")
+        for item in made.paired:
+            console.print(f"  {term(item.metric).name('en')}: {_number(item)}", soft_wrap=True)
+    else:
+        console.print("[yellow]not judged on the same rows[/yellow]: the numbers stand beside each other, unpaired")
+    verdicts = {each.gate.id: [text(each.verdict, "en"), "–"] for each in made.a.judgements}
+    for each in made.b.judgements:
+        verdicts.setdefault(each.gate.id, ["–", "–"])[1] = text(each.verdict, "en")
+    gates = Table("gate", made.a.name, made.b.name, box=None, pad_edge=False)
+    for gate, pair in verdicts.items():
+        gates.add_row(gate, *pair)
+    gates.add_row("stage", str(made.a.stage), str(made.b.stage))
+    console.print(gates)
+    for line in made.plan_changes:
+        console.print(Text(line, "red" if line.startswith("-") else "green" if line.startswith("+") else "dim"))
+
+
+def show_answers(release: Opened, answers: pl.DataFrame) -> None:
+    """The answers of a release, and what they are not."""
+    console = _out()
+    table = Table(*answers.columns, box=None, pad_edge=False)
+    for row in answers.head(50).iter_rows():
+        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row))
+    console.print(table)
+    if answers.height > 50:
+        console.print(f"… {answers.height - 50} more rows; --out FILE.csv writes them all")
+    console.print(
+        f"[dim]release {release.digest[:12]}, stage {release.stage}, signer {release.signer.name}; "
+        "research use, not a cleared medical device[/dim]",
+        soft_wrap=True,
+    )
+
+
+def show_models(entries: Sequence[Entry]) -> None:
+    """The catalogue."""
+    console = _out()
+    table = Table("model", "tasks", "modality", "extra", "explains itself", "what it is", box=None, pad_edge=False)
+    for each in entries:
+        extra = "" if each.extra is None else each.extra + ("" if each.installed else " (not installed)")
+        table.add_row(
+            each.name, ", ".join(each.tasks), each.modality, extra, "yes" if each.interpretable else "", each.summary_en
+        )
+    console.print(table)
+
+
+def show_terms(found: Sequence[Term]) -> None:
+    """Terms of the glossary."""
+    console = _out()
+    if not found:
+        console.print("no such term; `bedside glossary` lists them all")
+    for each in found:
+        console.print(f"[bold]{each.id}[/bold]  {each.en} · {each.zh}  [dim]{each.kind}[/dim]", soft_wrap=True)
+        if len(found) <= 5 and each.definition_en:
+            console.print(f"    {each.definition_en}\n    {each.definition_zh}", soft_wrap=True)
+            if each.source:
+                console.print(f"    [dim]{each.source}[/dim]", soft_wrap=True)
+
+
+def show_cohort(cohort: Cohort) -> None:
+    """The fields of a cohort."""
+    console = _out()
+    console.print(repr(cohort))
+    console.print(f"[dim]digest {cohort.digest}[/dim]", soft_wrap=True)
+    table = Table("field", "kind", "roles", "unit", "missing", "values", box=None, pad_edge=False)
+    for item in cohort.schema.fields:
+        column = cohort[item.name]
+        known = column.drop_nulls()
+        if item.kind == "number" and len(known):
+            low, middle, high = (known.quantile(q) for q in (0.0, 0.5, 1.0))
+            looks = f"{low:g} … {middle:g} … {high:g}"
+        elif item.kind == "time" and len(known):
+            looks = f"{known.min()} … {known.max()}"
+        else:
+            counts = known.value_counts(sort=True).head(4)
+            looks = ", ".join(f"{value} ({n})" for value, n in counts.iter_rows() if n >= 10)
+        missing = f"{column.null_count() / max(1, len(column)):.1%}"
+        table.add_row(item.name, item.kind, ", ".join(item.roles), item.unit or "", missing, Text(looks))
+    console.print(table)

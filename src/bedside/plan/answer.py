@@ -1,0 +1,117 @@
+"""Answer: new rows read as the plan read its own, cleaned, and predicted by a release."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from bedside.cohort import plugins
+from bedside.cohort.cohort import Cohort
+from bedside.errors import DataError
+from bedside.models.predictions import Predictions
+from bedside.models.task import Classify
+from bedside.plan.opened import Opened
+from bedside.plan.plan_file import Plan, parse_plan
+
+ROLES_OF_THE_OUTCOME = ("target", "event")
+
+
+def plan_of(release: Opened) -> Plan:
+    """The plan that a release was made by."""
+    return parse_plan((release.folder / "plan.yaml").read_text(encoding="utf-8"), "plan.yaml")[0]
+
+
+def read_like(release: Opened, path: Path, *, with_target: bool) -> Cohort:
+    """A table (or JSON row, or list of rows) read with the plan's own reader parameters, its fields held to the kinds
+    that the release was fitted on. Without `with_target` the outcome may be absent and is ignored."""
+    if path.suffix == ".json":
+        return rows_of_json(release, path)
+    plan = plan_of(release)
+    parameters = {key: value for key, value in plan.cohort.parameters.items() if key not in ROLES_OF_THE_OUTCOME}
+    reader = plugins.build("readers", {"name": plan.cohort.read, **parameters})
+    cohort = reader.read(path)
+    wanted = release.schema.names + ([plan.task.target] if with_target else [])
+    missing = [name for name in wanted if name not in cohort.schema]
+    if missing:
+        raise DataError(f"{path} lacks the columns {missing}", "the release's fields are in its input.schema.json")
+    return conform(cohort.keeping(wanted), release)
+
+
+def conform(cohort: Cohort, release: Opened) -> Cohort:
+    """The cohort with the release's field descriptions; raises DataError where a column has another kind."""
+    changed: dict[str, pl.Series] = {}
+    for item in release.schema.fields:
+        column = cohort[item.name]
+        if cohort.schema[item.name].kind == item.kind:
+            continue
+        if column.null_count() == len(column):
+            changed[item.name] = pl.Series(item.name, [None] * len(column), dtype=release_type(item.kind))
+        elif item.kind in ("category", "ordinal", "text") and column.dtype == pl.Float64:
+            whole = (column.drop_nulls() == column.drop_nulls().round(0)).all()
+            changed[item.name] = column.cast(pl.Int64).cast(pl.String) if whole else column.cast(pl.String)
+        elif column.dtype == release_type(item.kind):
+            changed[item.name] = column
+        else:
+            kind = cohort.schema[item.name].kind
+            raise DataError(
+                f"column '{item.name}' is a {kind}; the release takes a {item.kind}", "see input.schema.json"
+            )
+    return cohort.with_columns(changed, release.schema.fields)
+
+
+def release_type(kind: str) -> pl.DataType:
+    """The physical type of a kind."""
+    from bedside.cohort.schema import physical_type
+
+    return physical_type(kind)
+
+
+def rows_of_json(release: Opened, path: Path) -> Cohort:
+    """A JSON object, or a list of them, as raw rows."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not JSON: {error}", "see the release's example.json") from None
+    rows = data if isinstance(data, list) else [data]
+    if not rows or not all(isinstance(row, Mapping) for row in rows):
+        raise DataError(f"{path}: rows are JSON objects", "see the release's example.json")
+    single = [release.row(row) for row in rows]
+    frame = pl.concat([each.frame for each in single])
+    ids = pl.Series([str(i) for i in range(len(rows))], dtype=pl.String)
+    return Cohort(single[0].schema, frame.with_columns(ids.alias("row_id"), ids.alias("subject")))
+
+
+def answer(release: Opened, raw: Cohort) -> tuple[Predictions, list[dict[str, Any]]]:
+    """Predictions, and for each row the inputs outside what training saw: {"field", "value", "low", "high"}."""
+    cleaned = release.clean(raw)
+    return release.pipeline.predict(cleaned), out_of_range(release, cleaned)
+
+
+def out_of_range(release: Opened, cleaned: Cohort) -> list[dict[str, Any]]:
+    """For each row, how many and which inputs lie outside the range, or levels, that training saw."""
+    flags: list[list[str]] = [[] for _ in range(len(cleaned))]
+    for name, (low, high) in release.pipeline.ranges.items():
+        column = cleaned[name]
+        for row in ((column < low) | (column > high)).fill_null(False).arg_true().to_list():
+            flags[row].append(name)
+    for item in release.pipeline.input_schema.inputs:
+        if item.kind in ("category", "ordinal") and item.levels is not None:
+            column = cleaned[item.name]
+            unseen = column.is_not_null() & ~column.is_in(list(item.levels))
+            for row in unseen.arg_true().to_list():
+                flags[row].append(item.name)
+    return [{"outside": names} for names in flags]
+
+
+def answer_table(release: Opened, raw: Cohort) -> pl.DataFrame:
+    """One row an answer: row_id, probability of each class (or value), call, threshold, inputs outside training."""
+    predictions, flags = answer(release, raw)
+    keep = ["row_id", *release.task.columns]
+    if isinstance(release.task, Classify):
+        keep += [name for name in ("call", "threshold") if name in predictions.frame.columns]
+    outside = pl.Series("outside_training", ["; ".join(each["outside"]) for each in flags], dtype=pl.String)
+    return predictions.frame.select(keep).with_columns(outside)
