@@ -1,0 +1,152 @@
+"""Threshold: from which probability on the positive class is called, chosen on rows that no model has seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bedside.cohort.plugins import parse_spec
+from bedside.errors import DataError, PlanError
+from bedside.models.task import Classify
+
+RULES = {
+    "youden": None,
+    "sensitivity": "at_least",
+    "specificity": "at_least",
+    "cost": None,
+    "value": "value",
+    "net_benefit": "at",
+}
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A row is called positive when p ≥ `value`. `rule` and `at` say how it was chosen, the rest what it then gave.
+
+    `sensitivity` and `specificity` are those of the rows it was chosen on (`n_rows`, of which `n_events`), optimistic
+    and never reported as performance; None when there was no such class.
+    """
+
+    value: float
+    rule: str
+    at: float | None = None
+    n_rows: int = 0
+    n_events: int = 0
+    sensitivity: float | None = None
+    specificity: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object (`format` 1)."""
+        return {"format": 1, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Threshold:
+        """The inverse of `to_json`; raises DataError for another format."""
+        if data.get("format") != 1:
+            raise DataError(f"threshold format {data.get('format')!r} is not known", "read it with a newer bedside")
+        return cls(**{key: value for key, value in data.items() if key != "format"})
+
+
+def rule_of(spec: Any) -> tuple[str, float | None]:
+    """Rule and its number: "youden", 0.2, {sensitivity: 0.95}, or {choose: sensitivity, at_least: 0.95, on: tune}."""
+    if isinstance(spec, int | float) and not isinstance(spec, bool):
+        spec = {"value": spec}
+    if isinstance(spec, Mapping) and "choose" in spec:
+        if spec.get("on", "tune") != "tune":
+            raise PlanError(f"a threshold is chosen on the tune part, not on '{spec['on']}'", "say on: tune")
+        parameters = {key: value for key, value in spec.items() if key not in ("choose", "on")}
+        name = str(spec["choose"])
+    else:
+        name, parameters = parse_spec(spec)
+    if name not in RULES:
+        raise PlanError(f"threshold rule '{name}' is not known", "one of " + ", ".join(RULES))
+    wanted = RULES[name]
+    if "main" in parameters and wanted is not None:
+        parameters = {wanted: parameters["main"]}
+    if set(parameters) != ({wanted} if wanted is not None else set()):
+        needs = f"needs {wanted}: a number" if wanted is not None else "takes no parameter"
+        raise PlanError(f"threshold rule '{name}' {needs}, not {parameters or 'nothing'}")
+    if wanted is None:
+        return name, None
+    at = parameters[wanted]
+    if (
+        isinstance(at, bool)
+        or not isinstance(at, int | float)
+        or not 0 < at <= 1
+        or (name == "net_benefit" and at == 1)
+    ):
+        raise PlanError(f"threshold rule '{name}': {wanted} must be a number above 0 and at most 1, not {at!r}")
+    return name, float(at)
+
+
+def choose(spec: Any, p: NDArray[np.float64], y: NDArray[np.int64], task: Classify) -> Threshold:
+    """The threshold of a rule on probabilities of the positive class and outcomes 0/1, shape (rows,).
+
+    `youden`: most sensitivity + specificity; `sensitivity`: the highest that keeps at least so much; `specificity`: the
+    lowest that does; `cost`: c_fp / (c_fp + c_fn) of the task; `net_benefit`: the most net benefit at that threshold
+    probability (Vickers 2006); `value`: the number. Among equals the lowest, the more sensitive. Raises DataError when
+    the rule needs a class that is not there, PlanError for `cost` without costs.
+    """
+    rule, at = rule_of(spec)
+    if rule == "value" and at is not None:
+        return _described(at, rule, at, p, y)
+    if rule == "cost":
+        if task.costs is None:
+            raise PlanError("threshold: cost needs the task's costs", "declare task.costs")
+        fp, fn = float(task.costs["false_positive"]), float(task.costs["false_negative"])
+        if not (fp > 0 and fn > 0):
+            raise PlanError("costs of a false positive and a false negative must be above 0")
+        return _described(fp / (fp + fn), rule, None, p, y)
+    positive = int(y.sum())
+    negative = len(y) - positive
+    if positive == 0 or negative == 0:
+        raise DataError(
+            f"a threshold by {rule} needs both classes; the {len(y)} rows it is chosen on have {positive} events",
+            "give a larger tune part, or a fixed value",
+        )
+    cuts, tp, fp_count = _counts(p, y)
+    if rule == "youden":
+        best = int((tp * negative - fp_count * positive).argmax())  # whole numbers, so that equals are equal
+    elif rule == "sensitivity":
+        best = int(np.flatnonzero(tp >= _whole(at, positive)).max())
+    elif rule == "specificity":
+        best = int(np.flatnonzero(negative - fp_count >= _whole(at, negative)).min())
+    else:
+        odds = float(at or 0.0) / (1 - float(at or 0.0))
+        best = int((tp - fp_count * odds).argmax())
+    return _described(float(cuts[best]), rule, at, p, y)
+
+
+def _counts(p: NDArray[np.float64], y: NDArray[np.int64]) -> Any:
+    """Ascending cuts (each value seen, and one just above the last), with events and others at or above each."""
+    cuts, index = np.unique(p, return_inverse=True)
+    events = np.bincount(index, weights=y, minlength=len(cuts))
+    others = np.bincount(index, weights=1 - y, minlength=len(cuts))
+    tp = np.append(events[::-1].cumsum()[::-1], 0.0)
+    fp = np.append(others[::-1].cumsum()[::-1], 0.0)
+    return np.append(cuts, math.nextafter(float(cuts[-1]), math.inf)), tp, fp
+
+
+def _whole(share: float | None, n: int) -> int:
+    """The least count that is at least this share of n, free of rounding: 0.95 of 20 is 19."""
+    return math.ceil(float(share or 0.0) * n - 1e-9)
+
+
+def _described(value: float, rule: str, at: float | None, p: NDArray[np.float64], y: NDArray[np.int64]) -> Threshold:
+    positive = int(y.sum())
+    negative = len(y) - positive
+    called = p >= value
+    return Threshold(
+        value,
+        rule,
+        at,
+        len(y),
+        positive,
+        float((called & (y == 1)).sum()) / positive if positive else None,
+        float((~called & (y == 0)).sum()) / negative if negative else None,
+    )
