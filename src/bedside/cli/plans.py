@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bedside.cli.app import Home, Seed, Threads, app, open_workspace
+from bedside.cli.app import Home, Seed, Threads, app
 
 
 @app.command()
@@ -21,19 +21,10 @@ def run(
     Exit code 0: the stage asked was reached. 3: it was not, and the reasons are printed. 2: the plan or data is wrong.
     """
     from bedside.cli.terminal import Screen, show_outcome
-    from bedside.plan.plan_file import load_plan
-    from bedside.plan.run import run_plan
+    from bedside.plan.api import run as carry_out
 
-    made, document = load_plan(plan)
     with Screen() as screen:
-        outcome = run_plan(
-            made,
-            open_workspace(home),
-            base=plan.resolve().parent,
-            document=document,
-            threads=threads,
-            progress=screen.action,
-        )
+        outcome = carry_out(plan, home=home, threads=threads, progress=screen.action)
     show_outcome(outcome)
     raise typer.Exit(outcome.exit_code)
 

@@ -14,6 +14,7 @@ from bedside.cohort.cohort import Cohort
 from bedside.errors import DataError
 from bedside.models.predictions import Predictions
 from bedside.models.task import Classify
+from bedside.plan.api import IN_MEMORY
 from bedside.plan.opened import Opened
 from bedside.plan.plan_file import Plan, parse_plan
 
@@ -31,8 +32,12 @@ def read_like(release: Opened, path: Path, *, with_target: bool) -> Cohort:
     if path.suffix == ".json":
         return rows_of_json(release, path)
     plan = plan_of(release)
-    parameters = {key: value for key, value in plan.cohort.parameters.items() if key not in ROLES_OF_THE_OUTCOME}
-    reader = plugins.build("readers", {"name": plan.cohort.read, **parameters})
+    # A plan on a cohort in memory says nothing of files, so a plain table of the same fields is taken.
+    name = "tables" if plan.cohort.read == IN_MEMORY else plan.cohort.read
+    # Files beside the plan (a dictionary) are not here; what they said is in the release's own schema.
+    left_out = {*ROLES_OF_THE_OUTCOME, *getattr(plugins.load("readers", name), "paths", ())}
+    parameters = {key: value for key, value in plan.cohort.parameters.items() if key not in left_out}
+    reader = plugins.build("readers", {"name": name, **parameters})
     cohort = reader.read(path)
     wanted = release.schema.names + ([plan.task.target] if with_target else [])
     missing = [name for name in wanted if name not in cohort.schema]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.schema import CreateTable
 
 from bedside.cohort.digest import canonical_json, json_digest
 from bedside.errors import BedsideError
@@ -53,11 +54,13 @@ class Memo:
     def __init__(self, url: str, lock: Callable[[str], AbstractContextManager[Any]], threads: int) -> None:
         self._lock = lock
         self._threads = threads
-        self._engine = sa.create_engine(url)
+        self._engine = sa.create_engine(url, poolclass=sa.NullPool)
         if url.startswith("sqlite"):
             sa.event.listen(self._engine, "connect", _durable)
         try:
-            _tables.create_all(self._engine)
+            with self._engine.begin() as connection:
+                for table in _tables.sorted_tables:
+                    connection.execute(CreateTable(table, if_not_exists=True))
         except sa.exc.SQLAlchemyError as error:
             raise _unwritable(error) from None
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bedside.cohort.cohort import Cohort
 from bedside.cohort.workspace import Workspace
 from bedside.errors import BedsideError, DataError, LeakError, PlanError
 from bedside.evidence.gates import Judgement, Stage, StageDecision
@@ -40,8 +41,10 @@ class Conductor:
         document: Document | None = None,
         threads: int | None = None,
         progress: Progress | None = None,
+        given: Cohort | None = None,
     ) -> None:
         self.plan = plan
+        self.given = given
         self.workspace = workspace
         self.base = base
         self.document = document if document is not None else Document(plan.to_json(), "the plan")
@@ -54,7 +57,7 @@ class Conductor:
     def carry_out(self) -> Outcome:
         """Run every action that is not remembered; returns the outcome."""
         plan = self.plan
-        refuse_bad_plan(plan, self.document)
+        refuse_bad_plan(plan, self.document, in_memory=self.given is not None)
         read = self._read()
         cleaned = self.memoised(
             "clean",
@@ -87,6 +90,12 @@ class Conductor:
         return self._finish(facts, digests, judged, cleaned, kept, pooled, reference, pipeline)
 
     def _read(self) -> dict[str, Any]:
+        if self.given is not None:
+            return {
+                "cohort": self.bench.keep(self.given),
+                "rows": len(self.given),
+                "subjects": self.given.n_subjects,
+            }
         spec = self.plan.cohort
         location: Path | str = spec.path
         sources: dict[str, str] = {}
@@ -365,17 +374,3 @@ class Conductor:
 
     def _check_path(self, spec: Any) -> tuple[str | int, ...]:
         return ("checks", self.plan.checks.index(spec)) if spec in self.plan.checks else ("checks",)
-
-
-def run_plan(
-    plan: Plan,
-    workspace: Workspace,
-    *,
-    base: Path | None = None,
-    document: Document | None = None,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> Outcome:
-    """Carry out a plan in a workspace; paths in the plan are relative to `base` (default: the current folder)."""
-    where = Path.cwd() if base is None else base
-    return Conductor(plan, workspace, base=where, document=document, threads=threads, progress=progress).carry_out()

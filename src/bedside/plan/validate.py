@@ -12,9 +12,10 @@ from bedside.plan.yaml_lines import Document, Path
 ALWAYS = ("leakage", "baseline")
 
 
-def refuse_bad_plan(plan: Plan, document: Document) -> None:
-    """Raise PlanError, with the line, for the first thing that cannot be carried out."""
-    _known("readers", plan.cohort.read, document, ("cohort", "read"))
+def refuse_bad_plan(plan: Plan, document: Document, *, in_memory: bool = False) -> None:
+    """Raise PlanError, with the line, for the first thing that cannot be carried out (`in_memory`: nothing is read)."""
+    if not in_memory:
+        _known("readers", plan.cohort.read, document, ("cohort", "read"))
     for i, spec in enumerate(plan.clean):
         _clean(spec, document, ("clean", i))
     for i, spec in enumerate(plan.steps or []):

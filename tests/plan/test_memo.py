@@ -1,0 +1,87 @@
+"""The memo is the only truth of "done"."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bedside.plan.memo import Memo
+
+
+@contextmanager
+def no_lock(_name: str) -> Iterator[None]:
+    yield
+
+
+def memo_at(path: Path, threads: int = 1) -> Memo:
+    return Memo(f"sqlite:///{path / 'memo.sqlite'}", no_lock, threads)
+
+
+def test_an_action_is_done_once_and_remembered(tmp_path: Path) -> None:
+    calls = []
+
+    def work() -> dict[str, int]:
+        calls.append(1)
+        return {"answer": 42}
+
+    for _ in range(3):
+        done = memo_at(tmp_path).do("fit", "models", {"a": 1}, {"cohort": "x"}, work)
+        assert done.output == {"answer": 42}
+    assert len(calls) == 1 and done.cached
+
+
+@pytest.mark.parametrize("change", ["action", "parameters", "inputs", "layer", "threads"])
+def test_anything_the_result_depends_on_makes_another_key(tmp_path: Path, change: str) -> None:
+    base = memo_at(tmp_path).key("fit", "models", {"a": 1}, {"cohort": "x"})
+    other = memo_at(tmp_path, threads=2 if change == "threads" else 1).key(
+        "predict" if change == "action" else "fit",
+        "checks" if change == "layer" else "models",
+        {"a": 2 if change == "parameters" else 1},
+        {"cohort": "y" if change == "inputs" else "x"},
+    )
+    assert other != base
+
+
+def test_a_failed_action_is_not_remembered(tmp_path: Path) -> None:
+    memo = memo_at(tmp_path)
+    with pytest.raises(RuntimeError):
+        memo.do("fit", "models", {}, {}, lambda: (_ for _ in ()).throw(RuntimeError("no")))
+    assert memo.get(memo.key("fit", "models", {}, {})) is None
+    assert [attempt["finished"] for attempt in memo.attempts()] == [None]
+    assert memo.do("fit", "models", {}, {}, lambda: {"ok": 1}).output == {"ok": 1}
+
+
+def test_two_at_once_do_it_once(tmp_path: Path) -> None:
+    from bedside.cohort.workspace import Workspace
+
+    workspace = Workspace(tmp_path / "home")
+    calls, seen = [], []
+
+    def work() -> dict[str, int]:
+        calls.append(1)
+        threading.Event().wait(0.2)
+        return {"n": len(calls)}
+
+    def one() -> None:
+        memo = Memo(workspace.memo_url, workspace.lock, 1)
+        seen.append(memo.do("fit", "models", {}, {}, work).output)
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1 and seen == [{"n": 1}] * 4
+
+
+def test_what_rests_on_an_erased_digest_is_forgotten(tmp_path: Path) -> None:
+    memo = memo_at(tmp_path)
+    memo.do("read", "intake", {"n": 1}, {}, lambda: {"cohort": "a" * 64})
+    memo.do("read", "intake", {"n": 2}, {}, lambda: {"cohort": "b" * 64})
+    assert memo.taint({"a" * 64}) == 1
+    assert memo.get(memo.key("read", "intake", {"n": 1}, {})) is None
+    assert memo.get(memo.key("read", "intake", {"n": 2}, {})) == {"cohort": "b" * 64}
