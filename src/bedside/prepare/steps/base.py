@@ -96,7 +96,8 @@ def chosen(cohort: Cohort, kinds: Sequence[str], names: Sequence[str] | None) ->
 def observed(cohort: Cohort, items: Sequence[Field]) -> Iterator[tuple[Field, NDArray[np.float64]]]:
     """Each number field with its present values in ascending order, so that what is learnt ignores row order."""
     for item in items:
-        yield item, np.sort(cohort.frame[item.name].drop_nulls().to_numpy())
+        values = cohort.frame[item.name].to_numpy()
+        yield item, np.sort(values[~np.isnan(values)])
 
 
 def rebuilt(cohort: Cohort, changed: dict[str, list[tuple[Field, pl.Expr]]]) -> Cohort:

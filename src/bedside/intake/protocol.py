@@ -1,0 +1,27 @@
+"""Reader: how data from outside becomes a Cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Protocol, runtime_checkable
+
+from bedside.cohort.cohort import Cohort
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Reads one kind of data. Entry point `bedside.readers`.
+
+    `__init__(**parameters)` only stores its parameters; `paths` names those that are paths, which a plan gives relative
+    to its own folder. Reading changes nothing: what was inferred stands in the lineage, what does not fit is an error.
+    """
+
+    name: ClassVar[str]
+    paths: ClassVar[tuple[str, ...]]
+
+    def read(self, path: Path | str) -> Cohort:
+        """The cohort at a path (or URL), its lineage holding the source's digest and every inference.
+
+        Raises DataError naming file, column and row, with the way out.
+        """
+        ...

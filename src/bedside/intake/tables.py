@@ -1,0 +1,227 @@
+"""Tables: CSV, TSV, Excel, Parquet, a ZIP of one of these, or an SQL query, as a Cohort."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+import polars as pl
+
+from bedside.cohort.cohort import Cohort
+from bedside.cohort.schema import Field
+from bedside.intake.assemble import assemble, origin_of, typed_frame
+from bedside.intake.declare import Column, Declarations, declare, reserved_in
+from bedside.intake.delimited import BLOCK, Dialect, batches, tell_dialect
+from bedside.intake.dictionary import read_dictionary
+from bedside.intake.encoding import tell_encoding
+from bedside.intake.formats import read_excel, read_parquet, read_sql
+from bedside.intake.memory import refuse_too_large
+from bedside.intake.source import Source, locate
+from bedside.intake.values import Survey, clean_text, refuse_mixed_zones, to_kind
+
+ADVICE = (
+    "name only the `columns` you need; or convert the table to Parquet and name columns; or draw a sample of subjects"
+)
+
+# Tables up to this size are parsed once and kept as text between telling their types and converting them.
+_KEEP = 64 << 20
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Reads one table.
+
+    `fields` declares columns ({name: {kind, roles, unit, levels, codes, low, high, label, description, format, zone,
+    missing}}), `dictionary` is a file of such declarations. `subject`, `row_id`, `target`, `event`, `time`, `site`,
+    `weight`, `sensitive` name columns by what they are for; `ignore` leaves columns out, `columns` reads only those
+    named (and those with a role). `missing` are codes, everywhere or by column (["?", -9, {"glucose": [0]}]).
+    `separator`, `quote`, `decimal`, `encoding`, `header`, `names` describe text tables and are told from the file when
+    not given; `sheet` is for Excel, `member` for a ZIP of several files, `query` for a database URL as the path.
+
+    A column called `subject` or `row_id` is taken as such. Without a subject each row stands for itself.
+    """
+
+    fields: Any = None
+    dictionary: str | None = None
+    subject: str | None = None
+    row_id: str | None = None
+    target: Any = None
+    event: str | None = None
+    time: str | None = None
+    site: str | None = None
+    weight: str | None = None
+    sensitive: Any = None
+    ignore: Any = None
+    columns: Any = None
+    missing: Any = None
+    separator: str | None = None
+    quote: str | None = None
+    decimal: str = "."
+    encoding: str | None = None
+    header: bool = True
+    names: Sequence[str] | None = None
+    sheet: str | None = None
+    member: str | None = None
+    query: str | None = None
+
+    name: ClassVar[str] = "tables"
+    paths: ClassVar[tuple[str, ...]] = ("dictionary",)
+
+    def read(self, path: Path | str) -> Cohort:
+        """The cohort of the table at a path, or of the query at a database URL."""
+        if isinstance(path, str) and "://" in path:
+            frame, label = read_sql(path, self.query)
+            return self._typed(label, frame, {"format": "sql"}, None)
+        source = locate(Path(path), self.member)
+        about = {"format": source.format, "bytes": source.path.stat().st_size}
+        if source.format == "text":
+            return self._text(source, about)
+        if source.format == "parquet":
+            frame = read_parquet(source, lambda names: self.declarations().wanted(source.label, names), ADVICE)
+        else:
+            frame = read_excel(source, self.sheet, header=self.header, names=self.names)
+        return self._typed(source.label, frame, about, source.digest())
+
+    def declarations(self) -> Declarations:
+        """What the parameters and the dictionary declare; a field's own declaration wins over the dictionary's."""
+        roles = {role: getattr(self, role) for role in ("target", "event", "time", "site", "weight", "sensitive")}
+        return declare(
+            fields=self.fields,
+            subject=self.subject,
+            row_id=self.row_id,
+            roles={role: value for role, value in roles.items() if value is not None},
+            ignore=self.ignore,
+            columns=self.columns,
+            missing=self.missing,
+            dictionary=None if self.dictionary is None else read_dictionary(Path(self.dictionary)),
+        )
+
+    def frame(self, label: str, frame: pl.DataFrame, about: Mapping[str, Any]) -> Cohort:
+        """The cohort of a frame already in memory (`label` names it in errors, `about` goes to the lineage)."""
+        return self._typed(label, frame, about, None)
+
+    def _typed(self, label: str, frame: pl.DataFrame, about: Mapping[str, Any], digest: str | None) -> Cohort:
+        declared = self.declarations()
+        wanted = declared.wanted(label, frame.columns)
+        subject, row_id = reserved_in(wanted, declared)
+        typed, fields, told = typed_frame(label, frame.select(wanted), declared, (subject, row_id))
+        origin = origin_of(self.name, about, {**told, "subject": subject, "row_id": row_id}, digest)
+        return assemble(label, typed, fields, subject=subject, row_id=row_id, origin=origin)
+
+    def _text(self, source: Source, about: Mapping[str, Any]) -> Cohort:
+        declared = self.declarations()
+        head = source.sample()
+        encoding = tell_encoding(source, self.encoding, head)
+        dialect, wanted = self._dialect(source, head, encoding, declared)
+        size = source.unpacked_size(head)
+        needed = _needed(head.decode(encoding, "replace"), dialect, wanted, size)
+        refuse_too_large(source.label, needed, advice=ADVICE)
+        if tell_encoding(source, self.encoding) != encoding:
+            encoding = tell_encoding(source, self.encoding)
+            dialect, wanted = self._dialect(source, head, encoding, declared)
+        subject, row_id = reserved_in(wanted, declared)
+        special = (subject, row_id)
+
+        def pieces() -> Iterator[tuple[int, pl.DataFrame]]:
+            for before, frame in batches(source, encoding, dialect, wanted):
+                yield before, self._cleaned(frame, declared)
+
+        kept: list[tuple[int, pl.DataFrame]] | None = [] if size <= _KEEP else None
+        seen = {name: Survey() for name in wanted if name not in special}
+        for before, frame in pieces():
+            for name, survey in seen.items():
+                survey.look(frame[name])
+            if kept is not None:
+                kept.append((before, frame))
+        fields = [declared.field_of(name, survey.kind()) for name, survey in seen.items()]
+        said = {name: declared.columns.get(name, Column()) for name in seen}
+        for item in fields:
+            if item.kind == "time":
+                refuse_mixed_zones(seen[item.name], said[item.name], f"{source.label}: column '{item.name}'")
+        frames = [
+            _converted(source.label, frame, fields, said, special, before)
+            for before, frame in (kept if kept is not None else pieces())
+        ]
+        undeclared = [item for item in fields if said[item.name].field.get("kind") is None]
+        doubts = [{"column": item.name, **found} for item in undeclared if (found := seen[item.name].doubt())]
+        told = {
+            "encoding": encoding,
+            "separator": dialect.separator,
+            "quote": dialect.quote,
+            "header": dialect.header,
+            "inferred": {item.name: item.kind for item in undeclared},
+            "doubts": doubts,
+            "subject": subject,
+            "row_id": row_id,
+        }
+        origin = origin_of(self.name, about, told, source.digest())
+        table = pl.concat(frames) if frames else pl.DataFrame()
+        return assemble(source.label, table, fields, subject=subject, row_id=row_id, origin=origin)
+
+    def _dialect(self, source: Source, head: bytes, encoding: str, declared: Declarations) -> tuple[Dialect, list[str]]:
+        text = head.decode(encoding, "replace").removeprefix("\ufeff")
+        dialect = tell_dialect(
+            source, text, separator=self.separator, quote=self.quote, header=self.header, names=self.names
+        )
+        return dialect, declared.wanted(source.label, dialect.names)
+
+    def _cleaned(self, frame: pl.DataFrame, declared: Declarations) -> pl.DataFrame:
+        columns = []
+        for column in frame.get_columns():
+            if self.decimal != ".":
+                column = column.str.replace(rf"^(\s*[+-]?\d*){_escaped(self.decimal)}(\d+\s*)$", "${1}.${2}")
+            columns.append(clean_text(column, declared.missing_of(column.name)))
+        return pl.DataFrame(columns)
+
+
+def _converted(
+    label: str,
+    frame: pl.DataFrame,
+    fields: Sequence[Field],
+    said: Mapping[str, Column],
+    special: Sequence[str | None],
+    before: int,
+) -> pl.DataFrame:
+    columns = [frame[name] for name in special if name is not None]
+    for item in fields:
+        where = f"{label}: column '{item.name}'"
+        columns.append(to_kind(frame[item.name], item.kind, said[item.name], where, before))
+    return pl.DataFrame(columns)
+
+
+def _needed(text: str, dialect: Dialect, wanted: Sequence[str], size: int) -> int:
+    """Bytes of memory that the table will take, from the records at its start: 8 a number, 16 and its excess a text."""
+    lines = list(islice(io.StringIO(text, newline=""), 2000))
+    records = [
+        record
+        for record in csv.reader(lines, delimiter=dialect.separator, quotechar=dialect.quote)
+        if len(record) == len(dialect.names)
+    ][dialect.header :]
+    if not records:
+        return 0
+    width = sum(len(line.encode()) for line in lines) / len(records)
+    position = {name: i for i, name in enumerate(dialect.names)}
+    a_row = 64.0
+    for name in wanted:
+        cells = [record[position[name]] for record in records]
+        excess = sum(len(cell.encode()) for cell in cells if len(cell) > 12) / len(cells)
+        a_row += 8 if all(_short_number(cell) for cell in cells) else 16 + excess
+    # A quarter more for what digests and ids take in passing, and two blocks of text with their columns.
+    return int(size / width * a_row * 1.25) + 8 * BLOCK
+
+
+def _short_number(cell: str) -> bool:
+    try:
+        float(cell or "0")
+    except ValueError:
+        return False
+    return True
+
+
+def _escaped(character: str) -> str:
+    return f"[{character}]" if character not in "^]\\" else "\\" + character
