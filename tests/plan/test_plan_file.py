@@ -84,7 +84,9 @@ def test_what_cannot_be_carried_out_is_refused_with_the_line(change: tuple[str, 
 
 
 def test_a_group_gate_needs_a_declared_group_field() -> None:
-    text = GOOD.replace("  - calibration\n", "  - subgroups\n").replace("auroc: {at_least: 0.8}", "worst_group: {auroc: 0.7}")
+    text = GOOD.replace("  - calibration\n", "  - subgroups\n").replace(
+        "auroc: {at_least: 0.8}", "worst_group: {auroc: 0.7}"
+    )
     text = text.replace("  calibration_slope: {between: [0.8, 1.2]}\n", "")
     assert "without a declared group field" in refusal(text)
     declared = text.replace("- subgroups", "- subgroups: {by: [sex]}")
@@ -94,7 +96,9 @@ def test_a_group_gate_needs_a_declared_group_field() -> None:
 def test_every_plan_has_a_baseline_and_the_integrity_checks() -> None:
     plan, _ = parse_plan(GOOD)
     assert list(baselines(plan)) == ["majority"]  # logistic regression is itself the model
-    assert list(baselines(plan.model_copy(update={"model": plan.model.model_copy(update={"name": "lightgbm"})}))) == ["logistic"]
+    assert list(baselines(plan.model_copy(update={"model": plan.model.model_copy(update={"name": "lightgbm"})}))) == [
+        "logistic"
+    ]
     assert checks_of(plan)[-2:] == ["leakage", "baseline"]
 
 

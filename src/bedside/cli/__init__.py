@@ -1,18 +1,18 @@
 """`bedside`: one verb a command.
 
 Heavy work is imported inside the verb that needs it, so that `bedside --help` answers at once. Verbs are grouped by
-what they work on: `plans`, `predictions`, `releases`, `workspace`.
+what they work on: `start`, `plans`, `predictions`, `releases`, `workspace`.
 """
 
 from __future__ import annotations
 
 import sys
 
-from bedside.cli import plans, predictions, releases, workspace
+from bedside.cli import plans, predictions, releases, start, workspace
 from bedside.cli.app import app
 from bedside.errors import BedsideError
 
-__all__ = ["app", "main", "plans", "predictions", "releases", "workspace"]
+__all__ = ["app", "main", "plans", "predictions", "releases", "start", "workspace"]
 
 
 def main() -> None:
@@ -26,5 +26,3 @@ def main() -> None:
         sys.exit(2)
 
 
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,189 @@
+"""A release is what its signer signed, or `verify` says what is not."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.plan.conftest import PLAN
+
+import bedside
+from bedside.cohort.cohort import Cohort
+from bedside.cohort.workspace import Workspace
+from bedside.errors import BedsideError, IntegrityError
+from bedside.evidence.keys import load_or_create_key, trusted_keys
+from bedside.evidence.ledger import Ledger
+from bedside.plan.approve import approve, stage_now
+from bedside.plan.opened import open_release
+from bedside.plan.verify import Verification, verify_release
+
+
+def results(verification: Verification) -> dict[str, str]:
+    return {each.id: each.result for each in verification.answers}
+
+
+def copied(release: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(release, tmp_path / "copy"))
+
+
+def test_it_verifies_where_it_was_made(release: Path, home: Path) -> None:
+    workspace = Workspace(home)
+    verification = verify_release(release, trusted_keys(workspace.keys), Ledger(workspace.ledger_url))
+    assert set(results(verification).values()) == {"ok"}, verification.answers
+
+
+def test_it_verifies_on_a_machine_with_nothing_but_the_release(release: Path, tmp_path: Path) -> None:
+    folder = copied(release, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "bedside", "verify", str(folder)], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "unknown signer" in done.stdout and "recomputed" in done.stdout
+    assert not (tmp_path / ".bedside").exists()
+
+
+def test_one_flipped_byte_anywhere_fails(release: Path, tmp_path: Path) -> None:
+    folder = copied(release, tmp_path)
+    rng = random.Random(11)
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        good = file.read_bytes()
+        for _ in range(3):
+            place = rng.randrange(len(good))
+            bad = bytearray(good)
+            bad[place] ^= 1 << rng.randrange(8)
+            file.write_bytes(bytes(bad))
+            assert not verify_release(folder, {}).ok, f"{file.name}, byte {place}"
+        file.write_bytes(good)
+    assert verify_release(folder, {}).ok
+
+
+@pytest.mark.parametrize("change", ["added", "removed", "renamed", "linked"])
+def test_a_file_added_removed_renamed_or_linked_fails(release: Path, tmp_path: Path, change: str) -> None:
+    folder = copied(release, tmp_path)
+    card = folder / "card.md"
+    if change == "added":
+        (folder / "model" / "extra.bin").write_bytes(b"x")
+    elif change == "removed":
+        card.unlink()
+    elif change == "renamed":
+        card.rename(folder / "cards.md")
+    else:
+        card.rename(tmp_path / "card.md")
+        card.symlink_to(tmp_path / "card.md")
+    with pytest.raises(IntegrityError):
+        open_release(folder, {})
+
+
+def test_evidence_that_does_not_follow_from_the_rows_is_found_even_when_signed(
+    release: Path, tmp_path: Path, home: Path
+) -> None:
+    """Somebody with a key polishes a number and signs again: the signature holds, the recomputation does not."""
+    from bedside.plan.release import SIGNATURE, seal
+
+    folder = copied(release, tmp_path)
+    pieces = json.loads((folder / "evidence.json").read_bytes())
+    for piece in pieces:
+        for item in piece["estimates"]:
+            if item["metric"] == "brier" and piece["check"] == "performance":
+                item["value"] -= 0.01
+    (folder / "evidence.json").write_bytes(json.dumps(pieces).encode())
+    (folder / SIGNATURE).unlink()
+    seal(folder, "small", load_or_create_key(tmp_path / "keys", "mallory"))
+    answers = results(verify_release(folder, {}))
+    assert answers["verify_integrity"] == "ok" and answers["verify_recompute"] == "fail"
+
+
+def test_verdicts_that_do_not_follow_from_the_evidence_are_found(release: Path, tmp_path: Path) -> None:
+    from bedside.plan.release import SIGNATURE, seal
+
+    folder = copied(release, tmp_path)
+    plan = (folder / "plan.yaml").read_text()
+    (folder / "plan.yaml").write_text(plan.replace("at_least: 0.7", "at_least: 0.99"))
+    (folder / SIGNATURE).unlink()
+    seal(folder, "small", load_or_create_key(tmp_path / "keys", "mallory"))
+    assert results(verify_release(folder, {}))["verify_gates"] == "fail"
+
+
+def test_a_release_cut_from_the_ledger_shows(release: Path, home: Path, tmp_path: Path) -> None:
+    import sqlite3
+
+    workspace = Workspace(shutil.copytree(home, tmp_path / "home"))
+    with sqlite3.connect(workspace.home / "ledger.sqlite") as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        (table,) = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'ledger%'"
+        ).fetchone()
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608
+    verification = verify_release(release, trusted_keys(workspace.keys), Ledger(workspace.ledger_url))
+    answer = next(each for each in verification.answers if each.id == "verify_ledger")
+    assert answer.result == "unknown" and "length 0" in answer.detail
+
+
+def test_a_release_names_no_patient(release: Path, admissions: Cohort) -> None:
+    subjects = {value for value in admissions["subject"].to_list() if len(value) >= 5}
+    rows = {value for value in admissions["row_id"].to_list() if len(value) >= 5}
+    for file in release.rglob("*"):
+        if file.is_file() and file.suffix in (".json", ".md", ".html", ".yaml"):
+            text = file.read_text(encoding="utf-8")
+            assert not [value for value in subjects | rows if f'"{value}"' in text], file.name
+    import polars as pl
+
+    kept = pl.read_parquet(release / "rows" / "cohort.parquet")
+    assert not set(kept["subject"]) & subjects and not set(kept["row_id"]) & rows
+    assert set(kept.columns) == {"row_id", "subject", "died_in_hospital", "sex"}
+
+
+def test_without_rows_integrity_holds_and_recomputation_is_unknown(admissions: Cohort, home: Path) -> None:
+    plan = {**PLAN, "release": {"as": "no-rows", "stage": "assist", "rows": False}}
+    outcome = bedside.run(plan, admissions, home=home, threads=1)
+    assert outcome.release is not None and not (outcome.release / "rows").exists()
+    answers = results(verify_release(outcome.release, {}))
+    assert answers["verify_integrity"] == "ok" and answers["verify_recompute"] == "unknown"
+
+
+def test_an_approval_is_signed_and_an_override_needs_a_reason(admissions: Cohort, home: Path) -> None:
+    plan = {**PLAN, "gates": {"auroc": {"at_least": 0.99}}, "release": {"as": "overridden", "stage": "assist"}}
+    outcome = bedside.run(plan, admissions, home=home, threads=1)
+    assert outcome.release is not None
+    workspace = Workspace(home)
+    key = load_or_create_key(workspace.keys, "dr-li")
+    trusted = trusted_keys(workspace.keys)
+    opened = open_release(outcome.release, trusted)
+    assert stage_now(opened, trusted) == "research"
+    with pytest.raises(BedsideError, match=r"auroc>=0\.99"):
+        approve(workspace, opened, stage="assist", overrides={}, key=key)
+    with pytest.raises(BedsideError, match="reason"):
+        approve(workspace, opened, stage="assist", overrides={"auroc>=0.99": "ok"}, key=key)
+    approve(workspace, opened, stage="assist", overrides={"auroc>=0.99": "shown beside the old score only"}, key=key)
+    assert stage_now(opened, trusted) == "assist"
+    assert stage_now(opened, {}) == "research"  # a stranger's approval counts for nothing
+    verification = verify_release(outcome.release, trusted, Ledger(workspace.ledger_url))
+    assert verification.ok
+    assert any("overridden: auroc>=0.99" in each.detail for each in verification.answers)
+    file = next((outcome.release / "approvals").iterdir())
+    file.write_bytes(file.read_bytes().replace(b"a", b"b", 1))
+    assert not verify_release(outcome.release, trusted).ok
+
+
+def test_a_release_answers_its_own_example_as_it_did(release: Path) -> None:
+    opened = open_release(release, {})
+    values = json.loads((release / "example.json").read_bytes())
+    p = opened.predict(opened.row(values)).score[0]
+    kept = __import__("polars").read_parquet(release / "golden" / "predictions.parquet")
+    assert p == pytest.approx(kept[list(opened.task.columns)[-1]][0], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"), [("age", "old", "number"), ("colour", 1.0, "unknown fields"), ("age", True, "number")]
+)
+def test_a_row_that_does_not_fit_is_refused(release: Path, field: str, value: object, said: str) -> None:
+    opened = open_release(release, {})
+    values = json.loads((release / "example.json").read_bytes()) | {field: value}
+    with pytest.raises(BedsideError, match=said):
+        opened.row(values)
