@@ -23,25 +23,36 @@ def keyed_order(names: Iterable[str], seed: int) -> Indices:
 def deal(strata: Sequence[Indices], weights: NDArray[np.int64], shares: Sequence[float]) -> Indices:
     """The part of each group: 0 for the first share, 1 for the next, …, len(shares) for the rest; −1 if not dealt.
 
-    `strata` are group positions in dealing order; `weights` are rows a group, shape (groups,). A group goes where its
-    middle row falls, so a stratum keeps each share within one group; what it rounds away is carried to the next. A
-    stratum with as many groups as parts gives every part at least one.
+    `strata` are group positions in dealing order; `weights` are rows a group, shape (groups,). A stratum of n groups
+    gives a part its share of n rounded down or up, by what the strata before gave it too little or too much, and is cut
+    where that many groups' rows end: with equal groups every share holds within one group in each stratum, and within
+    two over all. A stratum with as many groups as parts gives every part at least one.
     """
     part = np.full(len(weights), -1, dtype=np.int64)
-    bounds = np.cumsum(shares)
-    carry = np.zeros(len(bounds))
+    all_shares = np.array([*shares, 1 - sum(shares)])
+    owed = np.zeros(len(all_shares))  # rows
     for members in strata:
         if not len(members):
             continue
         rows = weights[members]
         ends = np.cumsum(rows)
-        half = rows.max() / 2
-        wanted = bounds * ends[-1] + np.clip(carry, -half, half)
-        cuts = np.maximum.accumulate(np.searchsorted(ends - rows / 2, wanted))
+        mean = ends[-1] / len(members)
+        counts = _rounded(all_shares * len(members), owed / mean)
+        cuts = np.searchsorted(ends - rows / 2, np.cumsum(counts)[:-1] * mean)
         if len(members) > len(cuts):
             for i in range(len(cuts)):
                 least = 1 + (cuts[i - 1] if i else 0)
                 cuts[i] = min(max(cuts[i], least), len(members) - len(cuts) + i)
         part[members] = np.searchsorted(cuts, np.arange(len(members)), side="right")
-        carry = wanted - np.concatenate([[0], ends])[cuts]
+        owed += all_shares * ends[-1] - np.diff(np.concatenate([[0], ends])[cuts], prepend=0, append=ends[-1])
     return part
+
+
+def _rounded(quotas: NDArray[np.float64], owed: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quotas that sum to an integer, each rounded down or up to keep that sum; up where most is owed."""
+    counts = np.floor(quotas + 1e-9)
+    remainders = quotas - counts
+    extra = round(float(remainders.sum()))
+    urgent = np.where(remainders > 1e-9, remainders + owed, -np.inf)
+    counts[np.argsort(-urgent, kind="stable")[:extra]] += 1
+    return counts

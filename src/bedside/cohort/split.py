@@ -1,8 +1,8 @@
 """Splits: each subject, whole, on one side; shares exact, labels balanced, independent of row order.
 
 Subjects are ordered inside their stratum by a hash keyed with the seed, and each stratum is cut at the shares, counted
-in rows. What a cut rounds away in one stratum the next one takes up, so the shares hold within one subject in every
-stratum and over all. Each class has at least one subject in every part.
+in rows. What is rounded away in one stratum the next one takes up, so the shares hold within one subject in every
+stratum, and do not drift apart over many. Each class has at least one subject in every part.
 """
 
 from __future__ import annotations
