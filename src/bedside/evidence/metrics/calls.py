@@ -171,8 +171,8 @@ def balanced_accuracy_of(rows: Calls, level: float) -> Interval:
         w = np.ones(len(rows.y)) if rows.weights is None else rows.weights
         first = rows.subjects.sums(np.where(rows.y, w * (rows.call - a.value), 0.0))
         second = rows.subjects.sums(np.where(rows.y, 0.0, w * (~rows.call - b.value)))
-        norm = math.sqrt(float(np.dot(first, first)) * float(np.dot(second, second)))
-        correlation = float(np.dot(first, second)) / norm if norm > 0 else 0.0
+        norm = math.sqrt(float(np.einsum("s,s->", first, first)) * float(np.einsum("s,s->", second, second)))
+        correlation = float(np.einsum("s,s->", first, second)) / norm if norm > 0 else 0.0
     low, high = mover((a.value / 2, a.low / 2, a.high / 2), (b.value / 2, b.low / 2, b.high / 2), correlation)
     se = math.sqrt(max(a.se**2 + b.se**2 + 2 * correlation * a.se * b.se, 0.0)) / 2
     value = (a.value + b.value) / 2

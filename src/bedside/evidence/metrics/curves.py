@@ -25,7 +25,7 @@ def roc_curve(
 def precision_recall_curve(
     y: ArrayLike, score: ArrayLike, *, weights: ArrayLike | None = None, points: int = 200
 ) -> tuple[Floats, Floats]:
-    """Recall and precision over falling thresholds, by rising recall, at most `points` of them. Raises as `roc_curve`."""
+    """Recall and precision over falling thresholds, by rising recall, at most `points`. Raises as `roc_curve`."""
     fp, tp = _cumulative(y, score, weights)
     seen = (tp + fp) > 0
     recall, precision = tp[seen] / tp[-1], tp[seen] / (tp[seen] + fp[seen])
