@@ -1,12 +1,20 @@
-"""Digests of a model folder. Every file in it is written canonically, so equal models have equal digests."""
+"""Digests of a model folder. Every file in it is written canonically, so equal models have equal digests.
+
+A folder has one listing (a JSON file) that holds the SHA-256 of every other file, and its own under "digest": one
+changed byte anywhere is found on loading. That finds damage; who wrote the folder is for the release's signature.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from bedside.cohort.digest import json_digest, sha256_hex
-from bedside.errors import IntegrityError
+from bedside.cohort.digest import canonical_json, json_digest, sha256_hex
+from bedside.errors import IntegrityError, PlanError
+
+_WAY_OUT = "get the model again from where it came"
 
 
 def file_digests(folder: Path) -> dict[str, str]:
@@ -36,5 +44,30 @@ def check_files(folder: Path, expected: Mapping[str, str], listing: str) -> None
     if changed or lacking or foreign:
         raise IntegrityError(
             f"model folder: changed {changed}, missing {lacking}, not part of it {foreign}",
-            "get the model again from where it came",
+            _WAY_OUT,
         )
+
+
+def write_listing(path: Path, content: Mapping[str, Any], who: str) -> None:
+    """Write a listing (`format` 1) with its digest; raises PlanError naming `who` when a parameter is not JSON."""
+    listing = {**content, "format": 1}
+    try:
+        path.write_bytes(canonical_json({**listing, "digest": json_digest(listing)}))
+    except (ValueError, TypeError) as error:
+        raise PlanError(f"'{who}' has a parameter that cannot be saved: {error}", "give a finite number") from None
+
+
+def read_listing(path: Path) -> dict[str, Any]:
+    """The content of a listing; raises IntegrityError unless it is, byte for byte, what `write_listing` wrote."""
+    try:
+        data = path.read_bytes()
+        content = json.loads(data)
+        digest = content.pop("digest")
+        written = canonical_json({**content, "digest": json_digest(content)})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise IntegrityError(f"{path.name} cannot be read: {error}", _WAY_OUT) from None
+    if digest != json_digest(content) or written != data:
+        raise IntegrityError(f"{path.name} was changed: its content is not what its digest says", _WAY_OUT)
+    if content.get("format") != 1:
+        raise IntegrityError(f"{path.name} is not of format 1", "read it with a newer bedside")
+    return dict(content)

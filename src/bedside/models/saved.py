@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from bedside.cohort.digest import canonical_json, sha256_hex
-from bedside.errors import BedsideError, IntegrityError, PlanError
-from bedside.models.digest import check_files
+from bedside.cohort.digest import sha256_hex
+from bedside.errors import BedsideError, IntegrityError
+from bedside.models.digest import check_files, read_listing, write_listing
 
 LISTING = "model.json"
 
@@ -17,8 +16,8 @@ LISTING = "model.json"
 class SavedModel:
     """A dataclass of parameters that learns a state; subclasses say what the state is.
 
-    `model.json` (`format` 1) holds name, parameters, state, and the SHA-256 of every other file. Raises IntegrityError
-    when a file was changed, is missing or does not belong.
+    `model.json` holds name, parameters, state, and the SHA-256 of every other file. Raises IntegrityError when a file
+    was changed, is missing or does not belong.
     """
 
     name: ClassVar[str]
@@ -41,44 +40,23 @@ class SavedModel:
         for name, data in files.items():
             (folder / name).write_bytes(data)
         listing = {
-            "format": 1,
             "name": self.name,
             "parameters": self.parameters(),
             "state": state,
             "files": {name: sha256_hex(data) for name, data in files.items()},
         }
-        (folder / LISTING).write_bytes(canonical(listing, self.name))
+        write_listing(folder / LISTING, listing, self.name)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """The inverse of `save`."""
-        listing = read_listing(folder)
+        listing = read_listing(folder / LISTING)
         if listing["name"] != cls.name:
             raise IntegrityError(f"the folder holds a model '{listing['name']}', not '{cls.name}'")
         check_files(folder, listing["files"], LISTING)
         model = cls(**listing["parameters"])
         model.restore(listing["state"], {name: (folder / name).read_bytes() for name in listing["files"]})
         return model
-
-
-def read_listing(folder: Path) -> dict[str, Any]:
-    """The content of model.json; raises IntegrityError when it is not one of format 1."""
-    try:
-        listing = json.loads((folder / LISTING).read_bytes())
-        known = listing["format"] == 1 and isinstance(listing["name"], str) and isinstance(listing["files"], dict)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"{LISTING} cannot be read: {error}", "get the model again from where it came") from None
-    if not known:
-        raise IntegrityError(f"{LISTING} is not of format 1", "read it with a newer bedside")
-    return dict(listing)
-
-
-def canonical(value: Any, what: str) -> bytes:
-    """Canonical JSON; raises PlanError naming `what` when a parameter cannot be written (infinite, not JSON)."""
-    try:
-        return canonical_json(value)
-    except (ValueError, TypeError) as error:
-        raise PlanError(f"'{what}' has a parameter that cannot be saved: {error}", "give a finite number") from None
 
 
 def not_fitted(name: str) -> BedsideError:

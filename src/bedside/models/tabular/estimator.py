@@ -113,7 +113,7 @@ class Estimator(SavedModel):
     def arrays(self, cohort: Cohort, fields: tuple[Field, ...], task: Task, *, one_class: bool = False) -> Any:
         """Inputs, target and weights of a part, in its row order."""
         x = matrix(cohort, fields, self.name, takes_missing=self.takes_missing)
-        y = task.truth(cohort) if one_class else target(cohort, task, self.name)
+        y = target(cohort, task, self.name, one_class=one_class)
         return x, y, weights(cohort, task, y, self.class_weight_)
 
     def predict(self, cohort: Cohort, *, out: Store | None = None) -> Predictions:

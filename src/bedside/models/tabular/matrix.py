@@ -65,8 +65,9 @@ def matrix(cohort: Cohort, fields: Sequence[Field], who: str, *, takes_missing: 
     return x
 
 
-def target(cohort: Cohort, task: Task, who: str) -> NDArray[np.int64] | NDArray[np.float64]:
-    """Class codes or values, shape (rows,); raises DataError for a missing or unknown target or a single class."""
+def target(cohort: Cohort, task: Task, who: str, *, one_class: bool = False) -> NDArray[np.int64] | NDArray[np.float64]:
+    """Class codes or values, shape (rows,); raises DataError for a missing or unknown target, no rows, or (unless
+    `one_class` may be) a single class."""
     y = task.truth(cohort)
     unknown = int((y < 0).sum()) if isinstance(task, Classify) else int(np.isnan(y).sum())
     if unknown:
@@ -76,7 +77,7 @@ def target(cohort: Cohort, task: Task, who: str) -> NDArray[np.int64] | NDArray[
         )
     if len(y) == 0:
         raise DataError(f"'{who}' was given no rows to learn from")
-    if isinstance(task, Classify) and len(np.unique(y)) < 2:
+    if isinstance(task, Classify) and not one_class and len(np.unique(y)) < 2:
         found = task.classes[int(y[0])]
         raise DataError(
             f"all {len(y)} rows given to '{who}' have one class of '{task.target}': {found}",
