@@ -19,7 +19,8 @@ TERMS = {
         "definition_zh": "每发现一例真阳性需查看的报警数：阳性预测值的倒数。",
         "direction": "lower",
         "source": "Romero-Brufau et al., Critical Care 2015;19:285",
-    }
+    },
+    "why_no_true_alert": {"kind": "word", "en": "no alert was true", "zh": "没有真阳性报警"},
 }
 
 
@@ -29,6 +30,8 @@ class Alerts:
     name: ClassVar[str] = "alerts"
     needs: ClassVar[str] = "predictions"
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
+    metrics: ClassVar[tuple[str, ...]] = ("number_needed_to_evaluate",)
+    looks_at: ClassVar[str] = "outcome"
 
     def __call__(
         self, predictions: Predictions, cohort: Cohort, *, task: Classify, seed: int, level: float = 0.95, **_: object
@@ -36,10 +39,9 @@ class Alerts:
         rows = known_rows(predictions, cohort, task)
         alert = rows.of(predictions.calls) == 1
         counts = {**rows.counts(alert), "n_events": int(rows.event.sum()), "level": level}
-        metric = "number_needed_to_evaluate"
+        (metric,) = self.metrics
         if not (alert & rows.event).any():
-            why = "no alert was true, so the number has no upper bound"
-            return Evidence(self.name, (Estimate(metric, None, why_not=why, **counts),))
+            return Evidence(self.name, (Estimate(metric, None, why_not="why_no_true_alert", **counts),))
         ppv = proportion(rows.event[alert], level=level, subject=rows.subjects[alert])
         found = Estimate(metric, 1 / ppv.value, 1 / ppv.high, 1 / ppv.low, method=ppv.method, unit="1", **counts)
         return Evidence(self.name, (found,))

@@ -20,12 +20,12 @@ class Arff:
     """One row is one patient, unless `subject` names the attribute that says which."""
 
     name: ClassVar[str] = "arff"
+    paths: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, subject: str | None = None) -> None:
         self.subject = subject
 
     def read(self, path: Path | str) -> Cohort:
-        """The cohort of a file; raises DataError naming the file and what is wrong in it."""
         data = Path(path).read_bytes()
         header, *rows = re.split(r"^\s*@data\s*$", data.decode("utf-8"), maxsplit=1, flags=re.IGNORECASE | re.MULTILINE)
         declared = {name.strip("'"): kind for name, kind in ATTRIBUTE.findall(header)}

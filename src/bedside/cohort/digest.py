@@ -1,8 +1,16 @@
 """Canonical digests: the same content has the same SHA-256, whoever wrote it and however it is chunked.
 
-JSON is canonical by RFC 8785. A table is digested column by column over windows of 65 536 rows (validity bits, then
-values with nulls zeroed, −0 and NaN normalised, text as lengths and UTF-8), so neither chunks nor the Parquet writer
-matter. Test vectors stand in tests/cohort/test_digest.py.
+JSON is canonical by RFC 8785. A column is SHA-256 over `bedside.column.1 NUL type NUL rows NUL` in ASCII, then for each
+window of 65 536 rows: the validity bits (least significant first, padded to a byte), then the values with missing ones
+as zero —
+
+    f8        little-endian double, −0 as +0, every NaN as 7ff8000000000000
+    i8        little-endian signed 64 bits; `days` since 1970-01-01 and `us:<time zone>` (microseconds since) likewise
+    bool      bits, as for validity
+    utf8      lengths in bytes (little-endian unsigned 64 bits each), then the UTF-8 of all
+
+— and a table is the digest of {columns: [[name, type, column digest], …], format: 1, rows}. So neither chunks nor the
+Parquet writer matter. Test vectors and a reading of this in plain Python stand in tests/cohort/test_digest.py.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from bedside.intake.declare import Column
 MAX_LEVELS = 1000
 
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
-_TIME = r"^(?<day>\d{4}-\d\d-\d\d)(?:[T ](?<clock>\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)\s?(?<zone>Z|[+-]\d\d:?\d\d)?)?$"
+_TIME = r"^(?<day>\d{4}[-/]\d\d[-/]\d\d)(?:[T ](?<clock>\d{1,2}:\d\d(?::\d\d(?:\.\d{1,9})?)?)\s?(?<zone>Z|[+-]\d\d:?\d\d)?)?$"
 _WAY_OUT = "declare these values as `missing`, or the field with another kind"
 
 
@@ -37,6 +37,8 @@ class Survey:
     present: int = 0
     not_number: int = 0
     whole: bool = True
+    rising: bool = True
+    last: float = float("-inf")
     not_boolean: int = 0
     not_time: int = 0
     comma: int = 0
@@ -61,6 +63,9 @@ class Survey:
         self.not_boolean += len(there) - len(strange)
         if strange.is_empty():
             self.whole = self.whole and bool((numbers == numbers.round(0)).all())
+            first, last = float(numbers[0]), float(numbers[-1])
+            self.rising = self.rising and self.last < first and bool((numbers.diff().drop_nulls() > 0).all())
+            self.last = last
         else:
             self._look_at_words(strange)
         if self.distinct is not None:
@@ -98,7 +103,11 @@ class Survey:
         return (n <= 20 and n * 2 <= self.present) or n * 10 <= self.present or n <= 2
 
     def doubt(self) -> dict[str, Any] | None:
-        """What a person should look at, with no value shown that could be identity (shapes only)."""
+        """What a person should look at, with no value shown that could be identity (shapes only).
+
+        `all_missing`; `decimal_comma`; `number_but_for` a few words (a missing code?); `row_number` (whole numbers that
+        only rise: an id or the file's order, which may tell the outcome); `number_or_code` (few whole numbers).
+        """
         if self.present == 0:
             return {"doubt": "all_missing"}
         if 0 < self.comma == self.not_number:
@@ -106,8 +115,11 @@ class Survey:
         if 0 < self.not_number <= 0.5 * self.present and len(self.words) <= 3:
             shapes = sorted({shape(word) for word in self.words})
             return {"doubt": "number_but_for", "shapes": shapes, "count": self.not_number}
-        if not self.not_number and self.whole and self.distinct is not None and len(self.distinct) <= 5 < self.present:
-            return {"doubt": "number_or_code", "levels": len(self.distinct)}
+        if not self.not_number and self.whole and self.present > 10:
+            if self.rising:
+                return {"doubt": "row_number"}
+            if self.distinct is not None and 3 <= len(self.distinct) <= 6:
+                return {"doubt": "number_or_code", "levels": len(self.distinct)}
         return None
 
 
@@ -161,8 +173,11 @@ def _to_time(column: pl.Series, declared: Column, where: str, before: int) -> pl
         return out
     parts = column.str.extract_groups(_TIME).struct.unnest()
     clock = pl.col("clock").fill_null("00:00")
-    clock = pl.when(clock.str.len_chars() == 5).then(clock + ":00").otherwise(clock)
-    stamp = (pl.col("day") + " " + clock).str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us")
+    clock = pl.when(clock.str.count_matches(":") == 1).then(clock + ":00").otherwise(clock)
+    clock = pl.when(clock.str.contains(r"^\d:")).then("0" + clock).otherwise(clock)
+    stamp = (pl.col("day").str.replace_all("/", "-") + " " + clock).str.to_datetime(
+        "%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us"
+    )
     offset = pl.col("zone").str.replace("Z", "+00:00").str.replace(":", "").cast(pl.Int64)
     minutes = offset.abs() // 100 * 60 + offset.abs() % 100
     shift = pl.duration(minutes=pl.when(offset < 0).then(-minutes).otherwise(minutes), time_unit="us")

@@ -6,7 +6,6 @@ action really works, so a run that finds everything remembered imports none.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,6 @@ import polars as pl
 
 from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort, Origin
-from bedside.cohort.digest import canonical_json
 from bedside.cohort.run import Run
 from bedside.cohort.split import Fold, Split, hold_out, k_fold, refuse_leak
 from bedside.cohort.store import Store
@@ -30,9 +28,11 @@ from bedside.models.task import Classify, Regress, Task, task_from_json
 from bedside.plan.artifacts import (
     get_predictions,
     lay_folder,
+    parquet_bytes,
     put_evidence,
     put_folder,
     put_predictions,
+    read_parquet_bytes,
 )
 from bedside.plan.plan_file import Candidate, Plan, TaskSpec
 
@@ -181,7 +181,7 @@ def split(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
         for fold in made.folds:
             refuse_leak(cohort, fold)
     return {
-        "split": bench.store.put(canonical_json(made.to_json())),
+        "split": bench.store.put(parquet_bytes(made.assignment_frame())),
         "task": task.to_json(),
         "folds": len(made.folds),
         "kind": made.kind,
@@ -192,7 +192,7 @@ def split(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
 
 def get_split(bench: Bench, kept: Mapping[str, Any]) -> Split:
     """The split that `split` kept."""
-    return Split.from_json(json.loads(bench.store.get(kept["split"])))
+    return Split.from_frame(read_parquet_bytes(bench.store.get(kept["split"])), kept["kind"])
 
 
 def final_fold(cohort: Cohort, plan: Plan, target: str) -> Fold:
@@ -223,7 +223,7 @@ def fit(
         pipeline.save(saved)
         digest = put_folder(bench.store, saved)
     bench._pipelines[digest] = pipeline
-    findings = [item.to_json() for item in pipeline.findings]
+    findings = [item.to_json() for item in pipeline.findings()]
     return {"pipeline": digest, "findings": findings, "train_rows": int(parts.train.size)}
 
 
@@ -240,9 +240,9 @@ def new_pipeline(plan: Plan, candidate: Candidate) -> Any:
     return Pipeline(
         candidate.spec,
         steps=candidate.steps if candidate.steps is not None else (plan.steps if is_model else None),
-        calibrate=plan.calibrate,
-        threshold=plan.threshold.model_dump(exclude_none=True, exclude={"on"}),
-        search=plan.search.model_dump(exclude_none=True) if is_model and plan.search is not None else None,
+        calibration=plan.calibrate,
+        threshold=plan.threshold_rule,
+        tuning=plan.search.model_dump(exclude_none=True) if is_model and plan.search is not None else None,
     )
 
 
@@ -286,7 +286,6 @@ def check(
     task: Mapping[str, Any],
     pipeline: str,
     refit: bool,
-    cohort_digest: str,
 ) -> dict[str, Any]:
     """The evidence of one check on the test predictions."""
     from bedside.checks import run_checks

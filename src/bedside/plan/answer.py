@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
+from bedside.cohort.schema import physical_type
 from bedside.errors import DataError
-from bedside.models.predictions import Predictions
-from bedside.models.task import Classify
+from bedside.models.observed import outside
 from bedside.plan.api import IN_MEMORY
 from bedside.plan.opened import Opened
 from bedside.plan.plan_file import Plan, parse_plan
@@ -54,11 +53,11 @@ def conform(cohort: Cohort, release: Opened) -> Cohort:
         if cohort.schema[item.name].kind == item.kind:
             continue
         if column.null_count() == len(column):
-            changed[item.name] = pl.Series(item.name, [None] * len(column), dtype=release_type(item.kind))
+            changed[item.name] = pl.Series(item.name, [None] * len(column), dtype=physical_type(item.kind))
         elif item.kind in ("category", "ordinal", "text") and column.dtype == pl.Float64:
             whole = (column.drop_nulls() == column.drop_nulls().round(0)).all()
             changed[item.name] = column.cast(pl.Int64).cast(pl.String) if whole else column.cast(pl.String)
-        elif column.dtype == release_type(item.kind):
+        elif column.dtype == physical_type(item.kind):
             changed[item.name] = column
         else:
             kind = cohort.schema[item.name].kind
@@ -66,13 +65,6 @@ def conform(cohort: Cohort, release: Opened) -> Cohort:
                 f"column '{item.name}' is a {kind}; the release takes a {item.kind}", "see input.schema.json"
             )
     return cohort.with_columns(changed, release.schema.fields)
-
-
-def release_type(kind: str) -> pl.DataType:
-    """The physical type of a kind."""
-    from bedside.cohort.schema import physical_type
-
-    return physical_type(kind)
 
 
 def rows_of_json(release: Opened, path: Path) -> Cohort:
@@ -90,33 +82,17 @@ def rows_of_json(release: Opened, path: Path) -> Cohort:
     return Cohort(single[0].schema, frame.with_columns(ids.alias("row_id"), ids.alias("subject")))
 
 
-def answer(release: Opened, raw: Cohort) -> tuple[Predictions, list[dict[str, Any]]]:
-    """Predictions, and for each row the inputs outside what training saw: {"field", "value", "low", "high"}."""
-    cleaned = release.clean(raw)
-    return release.pipeline.predict(cleaned), out_of_range(release, cleaned)
-
-
-def out_of_range(release: Opened, cleaned: Cohort) -> list[dict[str, Any]]:
-    """For each row, how many and which inputs lie outside the range, or levels, that training saw."""
-    flags: list[list[str]] = [[] for _ in range(len(cleaned))]
-    for name, (low, high) in release.pipeline.ranges.items():
-        column = cleaned[name]
-        for row in ((column < low) | (column > high)).fill_null(False).arg_true().to_list():
-            flags[row].append(name)
-    for item in release.pipeline.input_schema.inputs:
-        if item.kind in ("category", "ordinal") and item.levels is not None:
-            column = cleaned[item.name]
-            unseen = column.is_not_null() & ~column.is_in(list(item.levels))
-            for row in unseen.arg_true().to_list():
-                flags[row].append(item.name)
-    return [{"outside": names} for names in flags]
-
-
 def answer_table(release: Opened, raw: Cohort) -> pl.DataFrame:
-    """One row an answer: row_id, probability of each class (or value), call, threshold, inputs outside training."""
-    predictions, flags = answer(release, raw)
+    """One row an answer: row_id, probability of each class (or value), call, threshold, and `outside_training`: the
+    inputs that lie outside what training showed, with how (below, above, unseen, missing)."""
+    cleaned = release.clean(raw)
+    predictions = release.pipeline.predict(cleaned)
     keep = ["row_id", *release.task.columns]
-    if isinstance(release.task, Classify):
-        keep += [name for name in ("call", "threshold") if name in predictions.frame.columns]
-    outside = pl.Series("outside_training", ["; ".join(each["outside"]) for each in flags], dtype=pl.String)
-    return predictions.frame.select(keep).with_columns(outside)
+    keep += [name for name in ("call", "threshold") if name in predictions.frame.columns]
+    flags = (
+        outside(cleaned, release.pipeline.observed)
+        .group_by("row_id")
+        .agg((pl.col("field") + " " + pl.col("why")).str.join("; ").alias("outside_training"))
+    )
+    answers = predictions.frame.select(keep).join(flags, on="row_id", how="left", maintain_order="left")
+    return answers.with_columns(pl.col("outside_training").fill_null(""))

@@ -23,22 +23,22 @@ import hmac
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from bedside.cohort.atomic import atomic_write
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import json_digest
 from bedside.cohort.schema import Field, Schema
+from bedside.models.observed import draw, observe
 from bedside.models.predictions import Predictions
 from bedside.models.task import Task
 from bedside.plan.artifacts import parquet_bytes
 
 GOLDEN_ROWS = 256
-RARE = 10  # a level or value carried by fewer rows than this may point at a person, so it is not drawn from
 
 
 def pretty(value: Any) -> bytes:
@@ -79,42 +79,16 @@ def k_anonymity(cohort: Cohort, fields: Sequence[str]) -> int:
     return int(groups["subject"].min() or 0)  # type: ignore[call-overload]
 
 
-def golden_rows(raw: Cohort, seed: int, *, without: str, rows: int = GOLDEN_ROWS) -> Cohort:
-    """Synthetic raw rows: every field but the target (`without`) drawn independently of the others from its marginal.
-
-    Numbers are interpolated between quantiles and rare levels are left out, so no row and no rare value is a patient's.
-    """
-    rng = np.random.Generator(np.random.PCG64(seed))
-    columns: dict[str, pl.Series] = {}
-    fields = tuple(item for item in raw.schema.fields if item.name != without)
-    for item in fields:
-        values = raw[item.name]
-        missing = rng.random(rows) < values.null_count() / max(1, len(values))
-        known = values.drop_nulls()
-        columns[item.name] = _drawn(known, rng, rows, missing)
-    ids = [f"golden-{i}" for i in range(rows)]
-    frame = pl.DataFrame({"row_id": ids, "subject": ids, **columns})
-    return Cohort(Schema(fields, "row", "golden"), frame)
+def golden_rows(raw: Cohort, seed: int, *, without: str) -> Cohort:
+    """Synthetic raw rows: every field but the target (`without`) drawn independently of the others from its marginal,
+    so that no row and no rare value is a patient's."""
+    fields = [item for item in raw.schema.fields if item.name != without]
+    described = raw.keeping([item.name for item in fields]).with_fields([replace(f, roles=("input",)) for f in fields])
+    drawn = draw(described.schema.fields, observe(described), GOLDEN_ROWS, seed)
+    return drawn.with_fields(fields)
 
 
-def _drawn(known: pl.Series, rng: np.random.Generator, rows: int, missing: np.ndarray) -> pl.Series:
-    if known.dtype == pl.Float64 and len(known):
-        # From the 1st to the 99th percentile, so that an extreme value is not given away.
-        numbers = np.quantile(known.to_numpy(), rng.uniform(0.01, 0.99, rows))
-        whole = bool((known == known.round(0)).all())
-        drawn = pl.Series(np.round(numbers) if whole else np.array([float(f"{x:.4g}") for x in numbers]))
-    else:
-        counts = known.value_counts(sort=True).filter(pl.col("count") >= RARE)
-        levels = counts[known.name]
-        if len(levels) == 0:
-            return pl.Series([None] * rows, dtype=known.dtype)
-        weights = counts["count"].to_numpy() / counts["count"].sum()
-        drawn = levels.gather(rng.choice(len(levels), rows, p=weights))
-    mask = pl.Series(missing)
-    return drawn.cast(known.dtype).to_frame("v").select(pl.when(~mask).then(pl.col("v")))["v"]
-
-
-def input_schema(schema: Schema, ranges: Mapping[str, tuple[float, float]], name: str) -> dict[str, Any]:
+def input_schema(schema: Schema, observed: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
     """JSON Schema (2020-12) of one row that the release answers; ranges seen in training stand beside the plausible."""
     types = {"number": "number", "boolean": "boolean"}
     properties: dict[str, Any] = {}
@@ -131,8 +105,9 @@ def input_schema(schema: Schema, ranges: Mapping[str, tuple[float, float]], name
             each["minimum"] = item.low
         if item.high is not None:
             each["maximum"] = item.high
-        if item.name in ranges:
-            each["x-seen"] = list(ranges[item.name])
+        seen = observed.get(item.name, {})
+        if item.kind == "number" and "low" in seen:
+            each["x-seen"] = [seen["low"], seen["high"]]
         properties[item.name] = each
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

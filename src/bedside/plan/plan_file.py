@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from bedside.cohort.digest import json_digest
 from bedside.errors import PlanError
 from bedside.evidence.gates import Gate, Stage
+from bedside.models.threshold import rule_of
 from bedside.plan import yaml_lines
 from bedside.plan.yaml_lines import Document
 
@@ -73,15 +74,6 @@ class SplitSpec(_Strict):
         return self
 
 
-class ThresholdSpec(_Strict):
-    """How the operating threshold is chosen on the calibration half of the tune part."""
-
-    choose: Literal["youden", "sensitivity", "specificity", "cost", "fixed"] = "youden"
-    at_least: Share | None = None
-    value: Share | None = None
-    on: Literal["tune"] = "tune"
-
-
 class SearchSpec(_Strict):
     """A hyper-parameter search inside every training part (so its optimism stays out of the numbers)."""
 
@@ -132,7 +124,7 @@ class Plan(_Strict):
     search: SearchSpec | None = None
     baseline: list[Candidate] = []
     calibrate: Spec = "sigmoid"
-    threshold: ThresholdSpec = ThresholdSpec()
+    threshold: float | Spec | None = None
     checks: list[Spec] = ["performance", "calibration"]
     gates: dict[str, Any] = {}
     release: ReleaseSpec | None = None
@@ -149,6 +141,23 @@ class Plan(_Strict):
         return (
             [{"name": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
         )
+
+    @field_validator("threshold")
+    @classmethod
+    def _known_rule(cls, value: Any) -> Any:
+        if value is not None:
+            try:
+                rule_of(value)
+            except PlanError as error:
+                raise ValueError(str(error)) from None
+        return value
+
+    @property
+    def threshold_rule(self) -> Any:
+        """How the operating threshold is chosen: as declared, else by the task's costs, else by Youden's index."""
+        if self.threshold is not None:
+            return self.threshold
+        return "cost" if self.task.costs is not None else "youden"
 
     @property
     def digest(self) -> str:

@@ -160,7 +160,7 @@ class Conductor:
             "is_model": candidate is plan.model,
             "steps": plan.steps if candidate is plan.model else None,
             "calibrate": plan.calibrate,
-            "threshold": plan.threshold.model_dump(mode="json"),
+            "threshold": plan.threshold_rule,
             "search": plan.search.model_dump(mode="json") if plan.search and candidate is plan.model else None,
             "seed": actions.fit_seed(plan, fold),
             "fold": fold,

@@ -1,1 +1,1 @@
-"""The report: Evidence and verdicts as one self-contained HTML page (English and Chinese, light, dark, print) and as JSON."""
+"""The report: Evidence and verdicts as one self-contained HTML page (both languages, light, dark, print) and JSON."""

@@ -20,8 +20,8 @@ class ReportData:
 
     `facts` are (glossary id, value) in the order shown; a value that is itself an id is looked up as `<fact>_<value>`
     (identity, row → identity_row), and 64 hexadecimal digits are a digest, shown under provenance. `overrides` have
-    the keys gate (its id), by, reason, and optionally key (the key's id) and stage. `tripod` are the rows of
-    `bedside.checks.tripod`. `notes` are glossary ids or plain text. `watermark` (an id or text) is drawn over every page.
+    the keys gate (its id), by, reason, and optionally key (the key's id) and stage. `tripod` are the rows that
+    `bedside.checks.tripod` gives. `notes` and `watermark` (drawn over every page) are glossary ids or plain text.
     """
 
     title: str
@@ -45,7 +45,7 @@ class ReportData:
             "format": FORMAT,
             "title": self.title,
             "kind": self.kind,
-            "facts": [[key, list(value) if _is_list(value) else value] for key, value in self.facts],
+            "facts": [[key, list(value) if isinstance(value, list | tuple) else value] for key, value in self.facts],
             "evidence": [item.to_json() for item in self.evidence],
             "judgements": [item.to_json() for item in self.judgements],
             "stage": stage,
@@ -66,7 +66,7 @@ class ReportData:
         return cls(
             title=data["title"],
             kind=data["kind"],
-            facts=tuple((key, tuple(value) if _is_list(value) else value) for key, value in data["facts"]),
+            facts=tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in data["facts"]),
             evidence=tuple(Evidence.from_json(item) for item in data["evidence"]),
             judgements=tuple(Judgement.from_json(item) for item in data["judgements"]),
             stage=stage,
@@ -75,7 +75,3 @@ class ReportData:
             notes=tuple(data["notes"]),
             watermark=data["watermark"],
         )
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple)

@@ -1,7 +1,8 @@
 """How a number reads, in one place: `0.91 (0.88–0.94), n = 512`; in Chinese `0.91（0.88–0.94），n = 512`.
 
-As many decimals as the interval deserves: its half-width shows one significant digit, and a value below 10 at least
-two decimals (one for a percentage). Negative limits are joined by "to", because a dash would read as a minus.
+As many decimals as the interval deserves: its half-width shows one significant digit (two where the value would else
+show one only), and a value below 10 at least two decimals (one for a percentage). Negative limits are joined by "to",
+because a dash would read as a minus.
 """
 
 from __future__ import annotations
@@ -78,8 +79,10 @@ def decimals_of(value: float, low: float | None, high: float | None, *, percent:
     scale = max(abs(x) for x in (value, low, high) if x is not None)
     if low is None or high is None or high <= low:
         return max(0, min(_MOST, _significant(scale, 3))) if scale >= 10 else least
-    from_width = min(_MOST, max(0, math.ceil(-math.log10((high - low) / 2) - 1e-9)))
-    return max(from_width, least) if scale < (100 if percent else 10) else from_width
+    from_width = max(0, math.ceil(-math.log10((high - low) / 2) - 1e-9))
+    from_value = _significant(abs(value), 2) if value else 0
+    decimals = min(_MOST, max(from_width, min(from_width + 1, from_value)))
+    return max(decimals, least) if scale < (100 if percent else 10) else decimals
 
 
 def value_text(estimate: Estimate, term: Term | None, lang: Lang = "en") -> str:
@@ -109,6 +112,8 @@ def estimate_text(estimate: Estimate, term: Term | None, lang: Lang = "en", *, n
 
 def bound_text(bound: float, term: Term | None, lang: Lang = "en") -> str:
     """A gate's threshold, in the unit its metric is shown in."""
+    if bound == 0:
+        return "0"
     percent = _as_percent(None, term)
     shown = bound * 100 if percent else bound
     least = 0 if percent else 2
