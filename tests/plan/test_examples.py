@@ -10,14 +10,18 @@ import numpy as np
 import polars as pl
 import pytest
 
+from bedside.checks.protocol import Check
 from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.run import Run
 from bedside.cohort.schema import Field
 from bedside.errors import DataError
 from bedside.evidence import glossary
+from bedside.intake.protocol import Reader
 from bedside.models.predictions import Predictions
+from bedside.models.protocol import Model
 from bedside.models.task import Classify
+from bedside.prepare.protocol import Step
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("plugin_*"))
@@ -77,6 +81,7 @@ def test_contributing_names_every_example() -> None:
 def test_the_model_learns_predicts_and_comes_back(cohort: Cohort, tmp_path: Path) -> None:
     task = Classify.of(cohort, "died")
     model = plugins.build("models", {"name": "warning_score", "limits": {"heart_rate": [50, 110]}})
+    assert isinstance(model, Model)
     model.fit(cohort, None, task=task, run=Run(tmp_path))
     predictions = model.predict(cohort)
     out = (~cohort["heart_rate"].is_between(50, 110)).fill_null(False).to_numpy()  # missing counts as normal
@@ -94,6 +99,7 @@ def test_the_model_learns_predicts_and_comes_back(cohort: Cohort, tmp_path: Path
 @pytest.mark.usefixtures("installed")
 def test_the_step_learns_on_train_only(cohort: Cohort, tmp_path: Path) -> None:
     step = plugins.build("steps", {"winsorise": 0.1}).fit(cohort, run=Run(tmp_path))
+    assert isinstance(step, Step)
     low, high = np.quantile(cohort["heart_rate"].drop_nulls().to_numpy(), (0.1, 0.9))
     new = Cohort.of({"heart_rate": [-1e9, 90.0, None, 1e9]}, [Field("heart_rate", "number", unit="/min")])
     assert step.apply(new)["heart_rate"].to_list() == [pytest.approx(low), 90.0, None, pytest.approx(high)]
@@ -108,14 +114,18 @@ def test_the_check_gives_evidence_that_the_glossary_can_read(cohort: Cohort) -> 
     task = Classify.of(cohort, "died")
     p = np.where((cohort["heart_rate"] > 110).fill_null(False).to_numpy(), 0.9, 0.1)
     predictions = Predictions.of_probabilities(task, cohort["row_id"], np.column_stack([1 - p, p]))
-    evidence = plugins.build("checks", "alerts")(predictions, cohort, task=task, seed=0)
+    check = plugins.build("checks", "alerts")
+    assert isinstance(check, Check)
+    evidence = check(predictions, cohort, task=task, seed=0)
     found = evidence.find("number_needed_to_evaluate")
     assert found is not None and found.low < found.value < found.high
     assert found.value == pytest.approx((p > 0.5).sum() / cohort["died"].to_numpy()[p > 0.5].sum())
     assert glossary.term(found.metric).direction == "lower" and glossary.term(found.metric).zh
 
+    assert set(check.metrics) == {found.metric}
     silent = Predictions.of_probabilities(task, cohort["row_id"], np.tile([0.9, 0.1], (len(cohort), 1)))
-    assert plugins.build("checks", "alerts")(silent, cohort, task=task, seed=0).estimates[0].value is None
+    (unknown,) = check(silent, cohort, task=task, seed=0).estimates
+    assert unknown.value is None and glossary.term(unknown.why_not).kind == "word"
 
 
 @pytest.mark.usefixtures("installed")
@@ -124,7 +134,9 @@ def test_the_reader_reads_and_refuses(tmp_path: Path) -> None:
     path.write_text(
         "% comment\n@relation r\n@attribute age numeric\n@attribute 'er' {neg, pos}\n@data\n50,pos\n?,neg\n"
     )
-    cohort = plugins.build("readers", "arff").read(path)
+    reader = plugins.build("readers", "arff")
+    assert isinstance(reader, Reader)
+    cohort = reader.read(path)
     assert cohort["age"].to_list() == [50.0, None] and cohort["er"].to_list() == ["pos", "neg"]
     assert cohort.schema["er"].levels == ("neg", "pos")
     path.write_text("age,er\n50,pos\n")
