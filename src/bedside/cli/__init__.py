@@ -24,5 +24,3 @@ def main() -> None:
         if error.way_out:
             print(f"    → {error.way_out}", file=sys.stderr)
         sys.exit(2)
-
-

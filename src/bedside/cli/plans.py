@@ -1,4 +1,4 @@
-"""Verbs on plans: run, report, compare."""
+"""Verbs on plans: run, demo, report, compare."""
 
 from __future__ import annotations
 
@@ -27,6 +27,17 @@ def run(
         outcome = carry_out(plan, home=home, threads=threads, progress=screen.action)
     show_outcome(outcome)
     raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def demo(home: Home = None, threads: Threads = None) -> None:
+    """Three plans, three answers: evidence that suffices, a leak that is refused, and not enough evidence."""
+    from bedside.cli.terminal import Screen, show_demo
+    from bedside.plan.demo import demo as carry_out
+
+    with Screen() as screen:
+        shown = carry_out(open_workspace(home), threads=threads, progress=screen.action)
+    show_demo(shown)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from bedside.evidence.report.numbers import estimate_text
 from bedside.models.catalogue import Entry
 from bedside.plan.assess import Assessment
 from bedside.plan.compare import Comparison
+from bedside.plan.demo import Shown
 from bedside.plan.external import Validation
 from bedside.plan.opened import Opened
 from bedside.plan.run import Outcome
@@ -88,6 +89,55 @@ def show_outcome(outcome: Outcome) -> None:
         console.print(f"next     bedside verify {outcome.release}", soft_wrap=True)
     else:
         console.print("next     open the report: it says what stands in the way")
+
+
+def show_demo(shown: Sequence[Shown]) -> None:
+    """The demo's three answers side by side."""
+    console = _out()
+    table = Table("", *(each.title for each in shown), box=None, pad_edge=False)
+    rows: list[tuple[str, list[Text | str]]] = [
+        ("rows, subjects", [f"{each.outcome.facts['rows']:,}, {each.outcome.facts['subjects']:,}" for each in shown]),
+        ("AUROC", [_shown(each.outcome.evidence, "auroc") for each in shown]),
+        ("calibration slope", [_shown(each.outcome.evidence, "calibration_slope") for each in shown]),
+        ("gates", [_verdicts(each.outcome.judgements) for each in shown]),
+        ("answer", [_answer(each.outcome.decision) for each in shown]),
+        ("because", [_because(each.outcome) for each in shown]),
+    ]
+    for name, cells in rows:
+        table.add_row(name, *cells)
+    console.print()
+    console.print(table)
+    console.print()
+    for each in shown:
+        console.print(f"report   {each.outcome.report}", soft_wrap=True)
+    console.print("next     open a report in a browser, or: bedside init YOUR.csv")
+
+
+def _shown(evidence: Sequence[Evidence], metric: str) -> str:
+    found = _find(evidence, metric)
+    return "" if found is None else _number(found)
+
+
+def _verdicts(judgements: Sequence[Judgement]) -> Text:
+    lines = [Text.assemble((f"{MARKS[each.verdict][0]} ", MARKS[each.verdict][1]), each.gate.id) for each in judgements]
+    return Text("\n").join(lines)
+
+
+def _answer(decision: StageDecision) -> Text:
+    if decision.stage is None:
+        return Text("✕ refused", "bold red")
+    reached = decision.stage == decision.asked
+    return Text(f"{'✓' if reached else '?'} {decision.stage}", "bold green" if reached else "bold yellow")
+
+
+def _because(outcome: Outcome) -> str:
+    """The first reason, and the n that would decide where there is one."""
+    decision = outcome.decision
+    if not decision.reasons:
+        return "every gate passes"
+    said = [text(reason, "en", subject=subject) for reason, subject in decision.reasons]
+    needed = [f"n ≈ {each.n_deciding:,} would decide" for each in outcome.judgements if each.n_deciding is not None]
+    return "\n".join([*dict.fromkeys(said), *needed])
 
 
 def show_assessment(made: Assessment, page: Path) -> None:

@@ -12,7 +12,6 @@ from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.schema import physical_type
 from bedside.errors import DataError
-from bedside.models.observed import outside
 from bedside.plan.api import IN_MEMORY
 from bedside.plan.opened import Opened
 from bedside.plan.plan_file import Plan, parse_plan
@@ -90,7 +89,7 @@ def answer_table(release: Opened, raw: Cohort) -> pl.DataFrame:
     keep = ["row_id", *release.task.columns]
     keep += [name for name in ("call", "threshold") if name in predictions.frame.columns]
     flags = (
-        outside(cleaned, release.pipeline.observed)
+        release.pipeline.outside(cleaned)
         .group_by("row_id")
         .agg((pl.col("field") + " " + pl.col("why")).str.join("; ").alias("outside_training"))
     )

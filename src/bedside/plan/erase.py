@@ -36,7 +36,8 @@ def erase(workspace: Workspace, subject: str) -> Erasure:
         undone = Memo(workspace.memo_url, workspace.lock, 1).taint(digests)
         counted.append((undone, _mark_folders(workspace, digests)))
 
-    made = forget(workspace.store, subject, mark=mark)
+    with workspace.lock("forget"):
+        made = forget(workspace.store, subject, mark=mark)
     actions = sum(each for each, _ in counted)
     runs = tuple(sorted({name for _, names in counted for name in names}))
     if made.rewritten or made.removed:

@@ -142,7 +142,7 @@ def fill(conductor: Conductor, parts: Parts, folder: Path) -> None:
     atomic_write(folder / "plan.yaml", plan.to_yaml().encode())
     atomic_write(folder / "task.json", contents.pretty(task.to_json()))
     atomic_write(folder / "clean.json", contents.pretty({"format": 1, "steps": list(parts.replay)}))
-    schema = contents.input_schema(golden.schema, pipeline.observed, record["name"])
+    schema = contents.input_schema(golden.schema, pipeline.fitted.observed, record["name"])
     atomic_write(folder / "input.schema.json", contents.pretty(schema))
     atomic_write(folder / "example.json", contents.pretty(contents.one_row(golden)))
     atomic_write(folder / "evidence.json", canonical_json(pieces))
