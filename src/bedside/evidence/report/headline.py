@@ -1,0 +1,72 @@
+"""The few numbers that everybody looks for first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bedside.evidence.estimate import Estimate, Evidence
+from bedside.evidence.glossary import Lang, term, terms
+from bedside.evidence.report.numbers import at_text, estimate_text
+
+METRICS = (
+    "auroc",
+    "auroc_macro",
+    "auroc_hand_till",
+    "average_precision",
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "brier",
+    "scaled_brier",
+    "calibration_slope",
+    "calibration_in_the_large",
+    "oe_ratio",
+    "ici",
+    "balanced_accuracy",
+    "f1_macro",
+    "kappa",
+    "r2",
+    "mae",
+    "rmse",
+    "bias",
+    "prevalence",
+)
+_MOST = 12
+
+
+def headline_estimates(evidence: Evidence | Sequence[Evidence]) -> list[Estimate]:
+    """The first whole-part estimate of each headline metric, at the operating threshold at most."""
+    pieces = [evidence] if isinstance(evidence, Evidence) else list(evidence)
+    found = (_first(metric, pieces) for metric in METRICS)
+    return [item for item in found if item is not None][:_MOST]
+
+
+def headline(evidence: Evidence | Sequence[Evidence], lang: Lang = "en") -> list[tuple[str, str]]:
+    """(name, formatted estimate) of the headline numbers, for a terminal: ("AUROC", "0.91 (0.88–0.94), n = 512")."""
+    out = []
+    for item in headline_estimates(evidence):
+        name = term(item.metric).name(lang)
+        if item.at is not None and "threshold" in item.at:
+            shown = at_text(item.at["threshold"], lang)
+            name += (
+                f"（{term('at_threshold').zh} {shown}）" if lang == "zh" else f" ({term('at_threshold').en} {shown})"
+            )
+        out.append((name, estimate_text(item, terms()[item.metric], lang)))
+    return out
+
+
+def _first(metric: str, pieces: Iterable[Evidence]) -> Estimate | None:
+    for piece in pieces:
+        found = [item for item in piece.estimates if item.metric == metric and _whole(item)]
+        # Several in one check are a table over thresholds, of which none is the one in use.
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _whole(item: Estimate) -> bool:
+    """Of all rows of a part that nothing was fitted on, not a difference, not one class or field among many."""
+    if item.group is not None or item.versus is not None or item.part not in ("test", "external"):
+        return False
+    return item.at is None or set(item.at) == {"threshold"}
