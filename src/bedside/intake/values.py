@@ -15,7 +15,10 @@ from bedside.intake.declare import Column
 MAX_LEVELS = 1000
 
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
-_TIME = r"^(?<day>\d{4}[-/]\d\d[-/]\d\d)(?:[T ](?<clock>\d{1,2}:\d\d(?::\d\d(?:\.\d{1,9})?)?)\s?(?<zone>Z|[+-]\d\d:?\d\d)?)?$"
+_TIME = (
+    r"^(?<day>\d{4}[-/]\d\d[-/]\d\d)"
+    r"(?:[T ](?<clock>\d{1,2}:\d\d(?::\d\d(?:\.\d{1,9})?)?)\s?(?<zone>Z|[+-]\d\d:?\d\d)?)?$"
+)
 _WAY_OUT = "declare these values as `missing`, or the field with another kind"
 
 

@@ -27,7 +27,8 @@ def build(spec: Any) -> Step:
     name, _ = plugins.parse_spec(spec)
     if name.startswith("clean."):
         raise PlanError(f"'{name}' cleans before the split and is no fitted step", "move it to `clean:`")
-    return plugins.build("steps", spec)
+    step: Step = plugins.build("steps", spec)
+    return step
 
 
 def fit_all(specs: Iterable[Any], train: Cohort, run: Run) -> list[Step]:

@@ -19,7 +19,6 @@ from bedside.prepare.steps.base import FittedStep, check_choice, chosen, observe
 from bedside.prepare.steps.chained import fit_chained, replay_chained
 
 _KINDS = ("number", "category", "ordinal", "boolean")
-_EMPTY = {"number": 0.0, "boolean": False, "category": "missing", "ordinal": "missing"}
 
 
 @dataclass
@@ -83,8 +82,10 @@ class Impute(FittedStep):
     def _other(self, column: pl.Series, kind: str) -> str | bool:
         if isinstance(self.value, bool if kind == "boolean" else str):
             return self.value
-        counts = column.drop_nulls().value_counts().rows()
-        return min(counts, key=lambda pair: (-pair[1], pair[0]))[0] if counts else _EMPTY[kind]
+        counts: list[tuple[str | bool, int]] = column.drop_nulls().value_counts().rows()
+        if not counts:
+            return False if kind == "boolean" else "missing"
+        return min(counts, key=lambda pair: (-pair[1], pair[0]))[0]
 
     def findings(self) -> tuple[Finding, ...]:
         """A caution for each field wholly missing in train."""
