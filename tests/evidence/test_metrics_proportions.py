@@ -59,6 +59,15 @@ def test_doubling_every_row_of_a_subject_changes_nothing(events: int) -> None:
     assert (doubled.n_rows, doubled.n_subjects) == (80, 40)
 
 
+def test_subjects_that_are_all_alike_count_once_each() -> None:
+    # 12 subjects of 10 rows with the same share: nothing is known of how they differ.
+    hit, subject = np.tile(np.arange(10) < 7, 12), np.repeat(np.arange(12), 10)
+    found, twelve = proportion(hit, subject=subject), wilson(8.4, 12)
+    assert (found.low, found.high) == pytest.approx((twelve.low, twelve.high))
+    alone = proportion([1, 0, 1, 1], subject=[3, 3, 3, 3])
+    assert alone.high - alone.low > 0.8
+
+
 def test_whole_number_weights_on_own_subjects_are_copies_of_the_row() -> None:
     rng = np.random.default_rng(0)
     hit, copies = rng.random(60) < 0.3, rng.integers(1, 4, 60)

@@ -37,6 +37,8 @@ def average_precision_of(
     """`average_precision` on sorted rows; `drawn` are replicates already at hand."""
     value = precision_steps(ranking)[0]
     n, subjects = len(ranking.y), ranking.subjects
+    if subjects.count < 2:
+        raise ValueError("one subject only: no interval can be known")
     if value >= 1.0:
         with_event = subjects_by_class(ranking.y, subjects)[0]
         return Interval(1.0, *wilson_limits(1.0, with_event, level), 0.0, "wilson_events", n, subjects.count)

@@ -65,9 +65,9 @@ def proportion(
 ) -> Interval:
     """Share of rows with hit = 1 (rows,), with a Wilson interval whose n is the effective sample size.
 
-    The design effect is that of the ratio estimator Σwh/Σw with subjects as clusters; at a share of 0 or 1, where it
-    cannot be seen, every subject counts once (Kish 1965). With one unweighted row a subject this is plain Wilson.
-    Source: Korn and Graubard 1998; Saha, Miller and Wang 2016. Raises ValueError when empty.
+    The design effect is that of the ratio estimator Σwh/Σw with subjects as clusters; where it cannot be seen (a share
+    of 0 or 1, the same share in every subject) every subject counts once (Kish 1965). With one unweighted row a subject
+    this is plain Wilson. Source: Korn and Graubard 1998; Saha, Miller and Wang 2016. Raises ValueError when empty.
     """
     hits = labels(hit)
     return proportion_of(hits, Subjects.of(subject, len(hits)), sample_weights(weights, len(hits)), level)
@@ -100,12 +100,14 @@ def effective_n(hit: np.ndarray, p: float, subjects: Subjects, weights: Floats |
     w = np.ones(len(hit)) if weights is None else weights
     total = float(w.sum())
     by_subject = subjects.sums(w)
+    whole = total * total / float(np.einsum("i,i->", by_subject, by_subject))
     if p <= 0 or p >= 1:
-        return total * total / float(np.einsum("i,i->", by_subject, by_subject))
+        return whole
     residual = subjects.sums(w * (hit - p))
     variance = float(np.einsum("i,i->", residual, residual)) / (total * total)
     kish = total * total / float(np.einsum("i,i->", w, w))
-    return kish if variance == 0 else min(p * (1 - p) / variance, kish)
+    # All subjects alike, or one alone: no spread between them is seen, and each counts once.
+    return whole if variance <= 1e-12 * p * (1 - p) / kish else min(p * (1 - p) / variance, kish)
 
 
 def _counts(events: float, n: float) -> None:

@@ -35,7 +35,7 @@ def ranked_replicates(rankings: Sequence[Ranking], *, replicates: int, seed: int
 
     Rows are gathered, from the highest score, into blocks: single runs of ties at the top, then of 3 % of the rows
     above. A block's weight with and without the event is, where rows are subjects, exactly Poisson(rows), so that a
-    replicate costs some 700 draws whatever n. Where subjects have several rows, or rows have weights, the sums are a
+    replicate costs some 800 draws whatever n. Where subjects have several rows, or rows have weights, the sums are a
     sparse product of each row's block with the weights of the subjects, which those sets share. Within a block
     precision and placement are taken at the middle.
     """
@@ -43,6 +43,9 @@ def ranked_replicates(rankings: Sequence[Ranking], *, replicates: int, seed: int
     out: list[RankedReplicates | None] = [None] * len(blocks)
     joint = []
     for k, (block, ranking) in enumerate(zip(blocks, rankings, strict=True)):
+        if ranking.subjects.count < 2:  # nothing to resample
+            out[k] = block.replicates([(np.full(replicates, np.nan), np.full(replicates, np.nan))])
+            continue
         if ranking.subjects.codes is not None or ranking.weights is not None:
             joint.append(k)
             continue

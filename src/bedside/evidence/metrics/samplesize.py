@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from bedside.evidence.metrics.interval import METHODS, to_scale, z_value
 
 LARGEST = 10**9  # an n beyond this is no advice
+SEARCHED = 5_000_000  # as far as the exact search goes
 
 
 def n_to_decide(
@@ -72,8 +73,11 @@ def n_for_proportion(
         raise ValueError(f"chance must lie between 0 and 1, not {chance}")
     z = z_value(level)
     better = expected > bound
+    guess = (z * math.sqrt(bound * (1 - bound)) + 3 * math.sqrt(expected * (1 - expected))) / (expected - bound)
+    if guess**2 > SEARCHED:
+        raise ValueError(f"{expected} is too close to {bound}: more than {SEARCHED} rows would be needed")
     start, top = 1, 256
-    while top <= LARGEST:
+    while True:
         n = np.arange(start, top + 1)
         half = z * np.sqrt(n * bound * (1 - bound))
         # The interval leaves the bound exactly when the score test of the bound rejects.
@@ -90,9 +94,6 @@ def n_for_proportion(
         if last * 2 < top:
             return math.ceil((int(last) + 1) * design_effect)
         start, top = max(1, int(last)), top * 2
-        if top - start > 20_000_000:
-            break
-    raise ValueError(f"{expected} is too close to {bound}: more than {top} rows would be needed")
 
 
 def n_for_auroc(

@@ -1,6 +1,7 @@
 """Decision curves: net benefit of treating by the model, all or none; interventions avoided.
 
-At threshold t a patient is treated when p ≥ t; a needless treatment costs t/(1-t) of a needed one. Net benefit
+At threshold t a patient is treated when p ≥ t (and p > 0: a risk of exactly 0 is never treated, as in R's dcurves); a
+needless treatment costs t/(1-t) of a needed one. Net benefit
 = true positives/n - false positives/n · t/(1-t) - harm. With a prevalence given (case-control data) the two rates are
 sensitivity · prevalence and (1 - specificity) · (1 - prevalence). Source: Vickers and Elkin 2006; Vickers 2008.
 """
@@ -14,6 +15,8 @@ from numpy.typing import ArrayLike
 
 from bedside.evidence.metrics.interval import z_value
 from bedside.evidence.metrics.rows import Bools, Floats, Subjects, both_classes, labels, probabilities, sample_weights
+
+LEAST = float(np.nextafter(0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ class _Rows:
         """True and false positives per patient at each threshold, by one sort."""
         order = np.argsort(self.p, kind="stable")
         share, y = self.share[order], self.y[order]
-        first = np.searchsorted(self.p[order], at, side="left")
+        first = np.searchsorted(self.p[order], np.maximum(at, LEAST), side="left")
         event, other = self._scale
         tp = np.append(np.cumsum(np.where(y, share, 0.0)[::-1])[::-1], 0.0)
         fp = np.append(np.cumsum(np.where(y, 0.0, share)[::-1])[::-1], 0.0)
@@ -193,15 +196,15 @@ class _Rows:
     def influence(self, t: float, *, with_all: bool) -> Floats:
         """Influence of each row on the net benefit at t, or on its difference to treating all."""
         odds = t / (1 - t)
-        treated = (self.p >= t).astype(np.float64) - (1.0 if with_all else 0.0)
+        treated = (self.p >= max(t, LEAST)).astype(np.float64) - (1.0 if with_all else 0.0)
         gain = np.where(self.y, treated, -odds * treated)
         if not self.by_class:
             mean = float(np.einsum("r,r->", self.share, gain))
             return self.share * (gain - mean)
         event, other = self._scale
         scaled = self.share * np.where(self.y, event, other)
-        mean_event = float(scaled[self.y] @ gain[self.y]) / self.rate
-        mean_other = float(scaled[~self.y] @ gain[~self.y]) / (1 - self.rate)
+        mean_event = float(np.einsum("r,r->", scaled[self.y], gain[self.y])) / self.rate
+        mean_other = float(np.einsum("r,r->", scaled[~self.y], gain[~self.y])) / (1 - self.rate)
         return np.asarray(scaled * (gain - np.where(self.y, mean_event, mean_other)), dtype=np.float64)
 
     def se(self, influence: Floats) -> float:
