@@ -42,20 +42,26 @@ class ByPath(Estimator):
 
     def build(self, task: Task, *, shape: tuple[int, int], seed: int, threads: int) -> Any:
         """The estimator; raises PlanError for a path, a parameter or a kind of task that does not fit."""
-        kind = self.library_class()
-        known = inspect.signature(kind).parameters
-        free = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in known.values())
-        unknown = sorted(set(self.options) - set(known))
-        if unknown and not free:
-            raise PlanError(f"'{self.path}' has no parameter {unknown}", "it has: " + ", ".join(known))
         wants = "classifier" if isinstance(task, Classify) else "regressor"
-        if getattr(kind, "_estimator_type", _kind_of(kind)) != wants:
+        if _kind_of(self.library_class()) != wants:
             raise PlanError(f"'{self.path}' is no {wants}", f"choose one for the task {task.kind}")
         given: dict[str, Any] = {"random_state": seed, "n_jobs": threads}
         if self.path.startswith("lightgbm."):
             given.update(deterministic=True, force_row_wise=True, verbose=-1)
-        options = {key: value for key, value in given.items() if free or key in known}
-        return kind(**{**options, **self.options})
+        return self.made(given)
+
+    def made(self, given: dict[str, Any]) -> Any:
+        """The estimator with its own options, and those of `given` that it knows."""
+        kind = self.library_class()
+        known = inspect.signature(kind).parameters
+        free = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in known.values())
+        unknown = sorted(set(self.options) - set(known))
+        if unknown:
+            raise PlanError(f"'{self.path}' has no parameter {unknown}", "it has: " + ", ".join(known))
+        try:
+            return kind(**{**{key: value for key, value in given.items() if free or key in known}, **self.options})
+        except TypeError as error:
+            raise PlanError(f"'{self.path}': {error}", "give the parameters it needs, as plain values") from None
 
     def library_class(self) -> Any:
         """The class behind the path; raises PlanError when there is none that may be used."""
@@ -81,7 +87,7 @@ class ByPath(Estimator):
             return True
         from sklearn.utils import get_tags
 
-        return bool(get_tags(self.library_class()(**self.options)).input_tags.allow_nan)
+        return bool(get_tags(self.made({})).input_tags.allow_nan)
 
     def learn(self, x: Any, y: Any, w: Any, held_out: Any, *, task: Task, run: Any) -> Any:
         """As any estimator; predicts in one thread, so that sums are always formed in one order."""
