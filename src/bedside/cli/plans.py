@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bedside.cli.app import Home, Seed, Threads, app
+from bedside.cli.app import Home, Seed, Threads, app, open_workspace
 
 
 @app.command()

@@ -66,7 +66,9 @@ class Screen:
 
 
 def _out() -> Console:
-    return Console(highlight=False)
+    console = Console(highlight=False)
+    # A file or a pipe has no width of its own; tables are not to be cut there.
+    return console if console.is_terminal else Console(highlight=False, width=160)
 
 
 def show_outcome(outcome: Outcome) -> None:

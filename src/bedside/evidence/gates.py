@@ -16,6 +16,8 @@ from bedside.evidence.metrics.samplesize import n_to_decide
 
 Verdict = Literal["pass", "fail", "not_enough"]
 Stage = Literal["research", "shadow", "assist", "autonomous"]
+# Rows whose group is not known: too few of them to judge is shown in the report, but is not a group that was declared.
+UNKNOWN_GROUP = "missing"
 STAGES: tuple[Stage, ...] = ("research", "shadow", "assist", "autonomous")
 
 
@@ -131,6 +133,8 @@ def _matches(gate: Gate, item: Estimate) -> bool:
     if item.metric != gate.metric or item.versus != gate.versus or item.part not in ("test", "external"):
         return False
     if gate.each_group != (item.group is not None):
+        return False
+    if item.value is None and UNKNOWN_GROUP in (item.group or {}).values():
         return False
     if gate.at is None:
         return True

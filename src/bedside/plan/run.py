@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bedside.cohort.cohort import Cohort
+from bedside.cohort.digest import json_digest
 from bedside.cohort.workspace import Workspace
 from bedside.errors import BedsideError, DataError, LeakError, PlanError
 from bedside.evidence.gates import Judgement, Stage, StageDecision
@@ -302,7 +303,8 @@ class Conductor:
         judgements = tuple(Judgement.from_json(each) for each in judged["judgements"])
         decision = StageDecision(judged["stage"], judged["asked"], tuple((a, b) for a, b in judged["reasons"]))
         reported = report_action(self, facts, digests, judged)
-        folder = self.workspace.runs / f"{self.plan.name}-{self.plan.digest[:12]}"
+        run = json_digest({"plan": self.plan.digest, "data": facts["digests"]["read"], "threads": self.threads})
+        folder = self.workspace.runs / f"{self.plan.name}-{run[:12]}"
         report = write_run(self.bench.store, self.plan, folder, facts, digests, judged, reported)
         release = None
         if decision.stage is not None and self.plan.release is not None:
@@ -358,14 +360,13 @@ class Conductor:
             raise type(error)(placed.what, placed.way_out) from error
 
     def document_path(self, path: tuple[str | int, ...], error: BedsideError) -> tuple[str | int, ...]:
-        """The deepest place under `path` that holds a name the error quotes, so that the line is the right one."""
-        best = path
-        for place in self.document.lines:
-            if place[: len(path)] == path and len(place) > len(best):
+        """Where the plan says what the error quotes: under `path`, else under task or cohort; else `path` itself."""
+        for root in (path, ("task",), ("cohort",)):
+            for place in sorted(self.document.lines, key=len, reverse=True):
                 value = self.document.at(place)
-                if isinstance(value, str) and f"'{value}'" in error.what:
-                    best = place
-        return best
+                if place[: len(root)] == root and isinstance(value, str) and f"'{value}'" in error.what:
+                    return place
+        return path
 
     def _path_of(self, name: str) -> tuple[str | int, ...]:
         if name == "model":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bedside.cohort import plugins
 from bedside.errors import PlanError
+from bedside.models import catalogue
 from bedside.plan.plan_file import Candidate, Plan
 from bedside.plan.yaml_lines import Document, Path
+from bedside.prepare import clean, steps
 
 ALWAYS = ("leakage", "baseline")
 
@@ -51,23 +54,18 @@ def checks_of(plan: Plan) -> list[Any]:
 
 def _known(group: str, name: str, document: Document, path: Path) -> None:
     if name not in plugins.catalogue(group):
-        try:
-            plugins.load(group, name)
-        except PlanError as error:
-            raise document.error(path, error.what, error.way_out) from None
+        _build(lambda: plugins.load(group, name), document, path)
 
 
 def _name(spec: Any, document: Document, path: Path) -> str:
-    try:
-        return plugins.parse_spec(spec)[0]
-    except PlanError as error:
-        raise document.error(path, error.what, error.way_out) from None
+    return str(_build(lambda: plugins.parse_spec(spec)[0], document, path))
 
 
 def _clean(spec: Any, document: Document, path: Path) -> None:
     name = _name(spec, document, path)
     known = plugins.catalogue("steps")
     if f"clean.{name}" in known:
+        _build(lambda: clean.build(spec), document, path)
         return
     if name in known:
         raise document.error(
@@ -89,6 +87,15 @@ def _step(spec: Any, document: Document, path: Path) -> None:
         if f"clean.{name.removeprefix('clean.')}" in known:
             raise document.error(path, f"'{name}' is a cleaning step", "move it from steps to clean")
         _known("steps", name, document, path)
+    _build(lambda: steps.build(spec), document, path)
+
+
+def _build(make: Callable[[], Any], document: Document, path: Path) -> Any:
+    """What a spec names, made; its own complaint about its parameters gets the line."""
+    try:
+        return make()
+    except PlanError as error:
+        raise document.error(path, error.what, error.way_out) from None
 
 
 def _model(plan: Plan, candidate: Candidate, document: Document, path: Path) -> None:
@@ -100,6 +107,7 @@ def _model(plan: Plan, candidate: Candidate, document: Document, path: Path) -> 
         raise document.error(
             (*path, "name"), f"'{name}' cannot {kind}", f"it can {', '.join(tasks)}; see `bedside models`"
         )
+    _build(lambda: catalogue.build(candidate.spec), document, path)
     for i, spec in enumerate(candidate.steps or []):
         _step(spec, document, (*path, "steps", i))
 
@@ -107,10 +115,7 @@ def _model(plan: Plan, candidate: Candidate, document: Document, path: Path) -> 
 def _check(plan: Plan, spec: Any, document: Document, path: Path) -> Any:
     name = _name(spec, document, path)
     _known("checks", name, document, path)
-    try:
-        check = plugins.build("checks", spec)
-    except PlanError as error:
-        raise document.error(path, error.what, error.way_out) from None
+    check = _build(lambda: plugins.build("checks", spec), document, path)
     kind = "classify" if plan.task.classify is not None else "regress"
     if kind not in check.tasks:
         raise document.error(path, f"the check '{name}' is not for a task that would {kind}", "remove it")
