@@ -30,8 +30,8 @@ def tripod(plan_facts: Mapping[str, Any], evidence: Iterable[Evidence]) -> list[
 
     `plan_facts` are the plan's own keys (cohort, clean, task, split, steps, model, …, nested mappings) and the run's
     (`study`: development, evaluation or both; parts, flow, versions, plan_digest); `author` maps an item's number to
-    the author's words, which fill it. A pointer is `plan:<key>`, `check:<name>`, `metric:<id>` or `figure:<id>`; the ones
-    that lead somewhere are returned, also for items that need the author's words beside them.
+    the author's words, which fill it. A pointer is `plan:<key>`, `check:<name>`, `metric:<id>` or `figure:<id>`;
+    those that lead somewhere are returned, also for items that need the author's words beside them.
     Raises DataError for another `study` or an author's answer to an item that does not exist.
     """
     study = plan_facts.get("study", "both")

@@ -1,0 +1,174 @@
+"""The check `explain`: global importance with interval, dependence, single rows, additivity and stability."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bedside.checks.assemble import estimate, exact, finding
+from bedside.checks.explain import figures
+from bedside.checks.explain.contributions import Contributions, contributions
+from bedside.checks.explain.permutation import permutation_importance
+from bedside.checks.protocol import Fit, LooksAt, Needs
+from bedside.cohort.cohort import Cohort
+from bedside.errors import PlanError
+from bedside.evidence.estimate import Estimate, Evidence, Finding
+from bedside.evidence.metrics.bootstrap import percentile_limits, subject_weights
+from bedside.evidence.metrics.interval import Interval
+from bedside.evidence.metrics.mean import mean
+from bedside.models.predictions import Predictions
+from bedside.models.protocol import Model
+from bedside.models.task import Classify, Task
+
+METHODS = ("auto", "contributions", "permutation")
+TOLERANCE = 1e-6
+MOST_PERMUTED = 100
+
+
+class Explain:
+    """Importance of each field: mean |contribution| where the model's contributions add up exactly, else permutation.
+
+    `rows` at most are looked at (drawn with the seed), `shown` fields reported, `single` rows explained one by one.
+    Contributions that do not add up to the prediction within 1e-6 stop. Stability is the rank correlation of the
+    importances with those of `bootstraps` samples of subjects.
+    """
+
+    name: ClassVar[str] = "explain"
+    needs: ClassVar[Needs] = "model"
+    tasks: ClassVar[tuple[str, ...]] = ("classify", "regress")
+    metrics: ClassVar[tuple[str, ...]] = (
+        "mean_contribution",
+        "permutation_importance",
+        "importance_stability",
+        "additivity_error",
+    )
+    looks_at: ClassVar[LooksAt] = "inputs"
+    main: ClassVar[str] = "method"
+
+    def __init__(
+        self,
+        method: str = "auto",
+        rows: int = 2000,
+        shown: int = 20,
+        single: int = 12,
+        repeats: int = 10,
+        bootstraps: int = 200,
+    ) -> None:
+        self.method = method
+        self.rows = rows
+        self.shown = shown
+        self.single = single
+        self.repeats = repeats
+        self.bootstraps = bootstraps
+
+    def __call__(
+        self,
+        predictions: Predictions,
+        cohort: Cohort,
+        *,
+        task: Task,
+        seed: int,
+        level: float = 0.95,
+        model: Model | None = None,
+        fit: Fit | None = None,
+        reference: dict[str, Predictions] | None = None,
+    ) -> Evidence:
+        """Estimates a field, figures and findings. Raises PlanError without a model or for an unknown method."""
+        if model is None:
+            raise PlanError("explain needs a model", "it cannot be asked of predictions alone")
+        if self.method not in METHODS:
+            raise PlanError(f"explain: unknown method '{self.method}'", f"one of {', '.join(METHODS)}")
+        positions = self._positions(cohort, seed)
+        seen = cohort.take(positions)
+        found = None if self.method == "permutation" else contributions(model, seen, task)
+        if found is not None:
+            return self._additive(found, seen, positions, level, seed)
+        if self.method == "contributions":
+            raise PlanError("explain: this model has no contributions that add up", "use method: permutation")
+        return self._permuted(model, seen, task, level, seed)
+
+    def _positions(self, cohort: Cohort, seed: int) -> NDArray[np.int64]:
+        """Rows looked at, ascending; which ones does not depend on their order."""
+        order = cohort.frame["row_id"].arg_sort().to_numpy().astype(np.int64)
+        if len(order) <= self.rows:
+            return np.arange(len(order))
+        return np.sort(np.random.default_rng(seed).choice(order, self.rows, replace=False))
+
+    def _additive(
+        self, found: Contributions, seen: Cohort, positions: NDArray[np.int64], level: float, seed: int
+    ) -> Evidence:
+        size = np.abs(found.values)
+        subjects = seen.subject_codes
+        order = np.argsort(-size.mean(axis=0), kind="stable")[: self.shown]
+        estimates = []
+        for i in order:
+            interval = mean(size[:, i], level=level, subject=subjects)
+            at = {"field": found.fields[i]}
+            estimates.append(estimate("mean_contribution", _not_below_zero(interval), level, at=at))
+        shown = [figures.importance(estimates)]
+        shown += [figure for i in order[:6] if (figure := figures.dependence(found, seen, found.fields[i])) is not None]
+        shown.append(figures.single_rows(found, positions, self.single, 8))
+        stability = _stability(size, subjects, self.bootstraps, level, seed)
+        counts = {"n_rows": len(seen), "n_subjects": seen.n_subjects}
+        estimates += [exact("additivity_error", found.error, **counts), *stability]
+        said: list[Finding] = [
+            finding(f"explained_by_{found.method}", "info", rows=len(seen)),
+            finding(f"contributions_{found.scale}"),
+        ]
+        if not found.error <= TOLERANCE:
+            said.append(finding("explanation_not_additive", "stop", error=found.error))
+        return Evidence(self.name, tuple(estimates), tuple(shown), tuple(said))
+
+    def _permuted(self, model: Model, seen: Cohort, task: Task, level: float, seed: int) -> Evidence:
+        names = [item.name for item in seen.schema.inputs if "target" not in item.roles]
+        said = [finding("explained_by_permutation", "info", rows=len(seen), repeats=self.repeats)]
+        if len(names) > MOST_PERMUTED:
+            said.append(finding("explain_fields_left_out", "caution", n=len(names) - MOST_PERMUTED, fields=len(names)))
+            names = names[:MOST_PERMUTED]
+        try:
+            losses = permutation_importance(model, seen, task, names, repeats=self.repeats, seed=seed, level=level)
+        except ValueError:
+            return Evidence(self.name, findings=(*said, finding("not_estimable", "caution")))
+        unit = None if isinstance(task, Classify) else task.unit
+        ranked = sorted(zip(names, losses, strict=True), key=lambda pair: (-pair[1].value, pair[0]))[: self.shown]
+        estimates = [
+            estimate("permutation_importance", loss, level, at={"field": name}, unit=unit) for name, loss in ranked
+        ]
+        return Evidence(self.name, tuple(estimates), (figures.importance(estimates),), tuple(said))
+
+
+def _not_below_zero(found: Interval) -> Interval:
+    """An interval of a mean of sizes, which has no negative end."""
+    low = max(found.low, 0.0)
+    return Interval(found.value, low, found.high, found.se, found.method, found.n_rows, found.n_subjects)
+
+
+def _stability(
+    size: NDArray[np.float64], subjects: NDArray[np.int64], replicates: int, level: float, seed: int
+) -> list[Estimate]:
+    """Mean Spearman correlation of the fields' importances between these rows and bootstrap samples of subjects."""
+    from scipy.stats import rankdata
+
+    n, k = size.shape
+    count = int(subjects.max()) + 1
+    more: dict[str, Any] = {"n_rows": n, "n_subjects": count}
+    if k < 3 or count < 2:
+        return [
+            Estimate("importance_stability", None, why_not="why_too_few_fields" if k < 3 else "why_one_subject", **more)
+        ]
+    by_subject = np.zeros((count, k))
+    np.add.at(by_subject, subjects, size)
+    drawn = np.concatenate([w @ by_subject for w in subject_weights(count, replicates, seed=seed)])
+    ranks = rankdata(drawn, axis=1) - (k + 1) / 2
+    whole = rankdata(by_subject.sum(axis=0)) - (k + 1) / 2
+    norms = np.sqrt((ranks**2).sum(axis=1) * (whole**2).sum())
+    correlation = np.divide(ranks @ whole, norms, out=np.full(replicates, np.nan), where=norms > 0)
+    try:
+        low, high, se = percentile_limits(correlation, level)
+    except ValueError:
+        return [Estimate("importance_stability", None, why_not="not_estimable", **more)]
+    value = float(np.nanmean(correlation))
+    interval = Interval(value, min(low, value), max(high, value), se, "bootstrap_subject", n, count)
+    return [estimate("importance_stability", interval, level)]
