@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
@@ -70,19 +70,31 @@ def text(key: str, lang: Lang, /, **values: Any) -> str:
 
     Numbers without a format of their own read as everywhere: thousands apart, three significant digits, − for minus.
     """
-    template = term(key).name(lang)
+    try:
+        return filled(term(key).name(lang), lang, values)
+    except ValueError as error:
+        raise ValueError(f"the text of '{key}': {error}") from None
+
+
+def filled(template: str, lang: Lang, values: Mapping[str, Any]) -> str:
+    """A template with its values put in; ValueError for a missing value, or a template that takes more than names."""
     try:
         return _Template(lang).vformat(template, (), values)
     except KeyError as error:
-        raise ValueError(f"the text of '{key}' needs the value {error}: it has {sorted(values)}") from None
+        raise ValueError(f"it needs the value {error} and has {sorted(values)}") from None
 
 
 @cache
 def terms() -> Mapping[str, Term]:
     """Every term by id; raises DataError when one is malformed or defined twice."""
+    return merged(_sources())
+
+
+def merged(sources: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Term]:
+    """The terms of several (source, content) by id; raises DataError when one is malformed or defined twice."""
     out: dict[str, Term] = {}
     origin: dict[str, str] = {}
-    for source, data in _sources():
+    for source, data in sources:
         for key, entry in data.items():
             if key in out:
                 raise DataError(f"glossary: '{key}' is defined in {origin[key]} and in {source}", "keep one")

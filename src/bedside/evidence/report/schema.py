@@ -1,6 +1,6 @@
 """The published JSON Schema of Evidence, made from the dataclasses that are the contract.
 
-`python -m bedside.evidence.report.schema` prints it; docs/schemas/evidence.schema.json is that text.
+docs/schemas/evidence.schema.json is `schema_text()`; a test says when it is not.
 """
 
 from __future__ import annotations
@@ -74,7 +74,3 @@ def _object(kind: type[Any], always: tuple[str, ...]) -> dict[str, Any]:
         "required": list(always),
         "additionalProperties": False,
     }
-
-
-if __name__ == "__main__":
-    print(schema_text(), end="")
