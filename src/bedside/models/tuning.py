@@ -161,21 +161,21 @@ def _study(seed: int) -> Any:
 
 
 def _suggest(trial: Any, name: str, values: Any) -> Any:
-    if isinstance(values, Mapping) and set(values) == {"choices"}:
-        values = list(values["choices"])
-    elif isinstance(values, list | tuple) and len(values) in (2, 3) and _is_range(values):
-        low, high = values[0], values[1]
-        log = len(values) == 3
-        if isinstance(low, int) and isinstance(high, int):
-            return trial.suggest_int(name, low, high, log=log)
-        return trial.suggest_float(name, low, high, log=log)
-    if not isinstance(values, list) or not values:
+    if isinstance(values, Mapping) and set(values) == {"choices"} and values["choices"]:
+        choices = list(values["choices"])
+        return choices[trial.suggest_int(f"{name}#", 0, len(choices) - 1)]
+    if not _is_range(values):
         raise PlanError(
             f"space of '{name}' is not known: {values!r}", "[low, high], [low, high, log] or {choices: […]}"
         )
-    return values[trial.suggest_int(f"{name}#", 0, len(values) - 1)]
+    low, high, log = values[0], values[1], len(values) == 3
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, log=log)
+    return trial.suggest_float(name, low, high, log=log)
 
 
-def _is_range(values: Sequence[Any]) -> bool:
+def _is_range(values: Any) -> bool:
+    if not isinstance(values, list | tuple) or len(values) not in (2, 3) or list(values[2:]) not in ([], ["log"]):
+        return False
     numbers = all(isinstance(item, int | float) and not isinstance(item, bool) for item in values[:2])
-    return numbers and values[0] < values[1] and (len(values) == 2 or values[2] == "log")
+    return numbers and values[0] < values[1] and (len(values) == 2 or values[0] > 0)

@@ -32,7 +32,7 @@ class EBM(Estimator):
         "可解释提升机：像曲线之和一样可读，常与提升树一样强",
     )
     space: ClassVar[dict[str, Any]] = {
-        "interactions": [0, 5, 10, 20],
+        "interactions": {"choices": [0, 5, 10, 20]},
         "learning_rate": (0.005, 0.1, "log"),
         "min_samples_leaf": (2, 50, "log"),
     }

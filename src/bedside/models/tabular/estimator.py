@@ -60,7 +60,7 @@ class Estimator(SavedModel):
 
     Subclasses are dataclasses of parameters with `build`. `takes_missing` says whether NaN may reach the estimator,
     `standardise_target` whether a numeric target is centred and scaled for it. `space` is what tuning searches:
-    parameter → (low, high), (low, high, "log") or a list of choices.
+    parameter → (low, high), (low, high, "log") or {"choices": […]}.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classify", "regress")

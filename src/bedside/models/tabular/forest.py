@@ -21,7 +21,7 @@ class RandomForest(ShapTrees):
     )
     space: ClassVar[dict[str, Any]] = {
         "min_samples_leaf": (1, 50, "log"),
-        "max_features": ["sqrt", 0.3, 0.6],
+        "max_features": {"choices": ["sqrt", 0.3, 0.6]},
     }
 
     trees: int = 300

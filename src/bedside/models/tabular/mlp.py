@@ -23,7 +23,7 @@ class MLP(Estimator):
     space: ClassVar[dict[str, Any]] = {
         "decay": (1e-5, 1.0, "log"),
         "learning_rate": (1e-4, 1e-2, "log"),
-        "hidden": [[16], [32], [64], [32, 16]],
+        "hidden": {"choices": [[16], [32], [64], [32, 16]]},
     }
 
     hidden: tuple[int, ...] | list[int] = (32,)
