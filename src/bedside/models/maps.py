@@ -166,9 +166,10 @@ def logit(p: Any) -> Any:
     return np.log(p) - np.log1p(-p)
 
 
-def expit(z: Any) -> Any:
+def expit(z: Any) -> Array:
     """1 / (1 + exp(−z)), without overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * np.asarray(z)))
+    p: Array = 0.5 * (1 + np.tanh(0.5 * np.asarray(z, dtype=np.float64)))
+    return p
 
 
 def _log_loss(z: Array, t: Array) -> float:

@@ -165,7 +165,7 @@ class Pipeline:
         Raises DataError naming the input fields that the cohort lacks or holds as another kind.
         """
         task, threshold = self.fitted.task, self.fitted.threshold
-        raw = self.model.predict(self.prepare(cohort), out=out)
+        raw: Predictions = self.model.predict(self.prepare(cohort), out=out)
         if not isinstance(task, Classify):
             return raw
         p = self.fitted.calibration.apply(raw.probabilities)

@@ -75,7 +75,8 @@ class Predictions:
         if "call" in self.frame.columns:
             index = {label: i for i, label in enumerate(self.task.classes)}
             return self.frame["call"].replace_strict(index, return_dtype=pl.Int64).to_numpy()
-        return self.probabilities.argmax(axis=1).astype(np.int64)
+        likeliest: NDArray[np.int64] = self.probabilities.argmax(axis=1).astype(np.int64)
+        return likeliest
 
     def with_columns(self, **columns: pl.Series | NDArray[np.float64]) -> Predictions:
         """The same predictions with columns added or replaced."""

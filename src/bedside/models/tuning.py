@@ -97,7 +97,7 @@ def tune(
         raise PlanError(f"model '{name}' has nothing to tune", "name a space, or leave tuning out")
     loss_of = _losses(name, steps, train, search, task=task, run=run, folds=tuning.folds)
     started = time.monotonic()
-    table = [{"parameters": given, "loss": loss_of(given)}]
+    table: list[dict[str, Any]] = [{"parameters": given, "loss": loss_of(given)}]
     seconds = max(time.monotonic() - started, 1e-3)
     trials = tuning.trials
     if trials is None:

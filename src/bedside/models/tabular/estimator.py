@@ -225,7 +225,7 @@ def seed_of(run: Run) -> int:
 @contextmanager
 def limited_threads(threads: int) -> Iterator[None]:
     """BLAS and OpenMP use this many threads: the sums they form, and so the weights, depend on it."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with threadpool_limits(limits=threads):
         yield

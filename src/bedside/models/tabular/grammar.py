@@ -99,14 +99,13 @@ class Condition:
         if negated or kind != "sign" or sign not in _COMPARE:
             raise self._wrong("a comparison, 'in' or 'is missing'", back=1)
         value = self._value(field)
-        if sign in ("==", "!="):
-            return _COMPARE[sign](column, value)
-        if field.kind not in _ORDERED:
+        if sign not in ("==", "!=") and field.kind not in _ORDERED:
             raise PlanError(f"rule '{self.text}': '{field.name}' is a {field.kind} and has no order", "use == or in")
-        if field.kind == "number":
-            return _COMPARE[sign](column, value)
+        if sign in ("==", "!=") or field.kind == "number":
+            compared: pl.Expr = _COMPARE[sign](column, value)
+            return compared
         levels = list(field.levels or ())
-        rank = levels.index(value)
+        rank = levels.index(str(value))
         return column.is_in([level for i, level in enumerate(levels) if _COMPARE[sign](i, rank)])
 
     def _field(self) -> Field:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.run import Run
 from bedside.errors import DataError, IntegrityError
-from bedside.models.tabular.estimator import Estimator, parameters_error, seed_of
-from bedside.models.tabular.matrix import ClassWeight
+from bedside.models.tabular.estimator import Estimator, seed_of
+from bedside.models.tabular.matrix import ClassWeight, parameters_error
 from bedside.models.task import Classify, Task
 
 FILE = "booster.txt"

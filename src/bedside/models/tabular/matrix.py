@@ -108,7 +108,8 @@ def weights(
         if not isinstance(task, Classify):
             raise PlanError("class_weight is for classes, and a number is predicted", "leave it out")
         w = w * _by_class(task, y.astype(np.int64), w, class_weight)[y.astype(np.int64)]
-    return w / w.mean()
+    scaled: NDArray[np.float64] = w / w.mean()
+    return scaled
 
 
 def _by_class(
@@ -116,7 +117,9 @@ def _by_class(
 ) -> NDArray[np.float64]:
     if class_weight == "balanced":
         totals = np.bincount(y, weights=w, minlength=len(task.classes))
-        return np.divide(totals.sum(), len(task.classes) * totals, out=np.zeros_like(totals), where=totals > 0)
+        out = np.zeros(len(totals))
+        out[totals > 0] = totals.sum() / (len(task.classes) * totals[totals > 0])
+        return out
     if class_weight == "costs":
         if task.costs is None or not task.binary:
             raise PlanError("class_weight: costs needs a task of two classes with costs", "declare task.costs")

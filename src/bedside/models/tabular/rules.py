@@ -121,4 +121,5 @@ class Rules(SavedModel):
             if cohort.schema[item.name].kind != item.kind:
                 raise DataError(f"field '{item.name}' is a {cohort.schema[item.name].kind}, not a {item.kind}")
         first = cohort.frame.select(first_true(self._conditions))["rule"].to_numpy()
-        return self._group_of[first].astype(np.int64)
+        found: NDArray[np.int64] = self._group_of[first].astype(np.int64)
+        return found
