@@ -69,7 +69,11 @@ def text(key: str, lang: Lang, /, **values: Any) -> str:
     """A term's name with its values put in; raises KeyError for an unknown id, ValueError for a missing value.
 
     Numbers without a format of their own read as everywhere: thousands apart, three significant digits, − for minus.
+    The value `metric` is an id, and is put in words too.
     """
+    metric = terms().get(str(values.get("metric")))
+    if metric is not None and metric.kind == "metric":
+        values["metric"] = metric.name(lang)
     try:
         return filled(term(key).name(lang), lang, values)
     except ValueError as error:
@@ -162,4 +166,4 @@ class _Template(string.Formatter):
 
         if format_spec == "" or value is None or isinstance(value, str):
             return plain(value, self.lang)
-        return format(value, format_spec)
+        return format(value, format_spec).replace("-", "\u2212")

@@ -146,7 +146,7 @@ def _shown(
     unit = estimate.unit if estimate.unit is not None else (term.unit if term is not None else None)
     if percent:
         return value, low, high, decimals_of(value, low, high, percent=True), "%"
-    if low is None and value.is_integer() and (unit is None or unit.startswith("{") or abs(value) >= 10):
+    if estimate.exact and value.is_integer():
         decimals = 0
     else:
         decimals = decimals_of(value, low, high)

@@ -80,7 +80,10 @@ def render(report: ReportData) -> str:
         "words": words,
         "banner": banner(report, words),
         "alarms": _alarms(report, words),
-        "facts": [_fact(key, value, words) for key, value in report.facts if not _is_digest(value)],
+        "facts": [
+            _fact(key, value, words) for key, value in report.facts if not _is_digest(value) and not _is_long(value)
+        ],
+        "lists": [_fact(key, value, words) for key, value in report.facts if _is_long(value)],
         "digests": [(words.name(key), value) for key, value in report.facts if _is_digest(value)],
         "cards": [_card(item, words) for item in headline_estimates(report.evidence)],
         "sections": _views(found, words),
@@ -144,7 +147,12 @@ def _paired(figures: Sequence[Figure]) -> list[tuple[Figure, Figure | None]]:
 
 
 def _statements(section: Section, words: Words) -> list[FindingRow]:
-    """What the paired differences say, plainly: who is better, or that nobody is shown to be."""
+    """What the paired differences say, plainly: who is better, or that nobody is shown to be.
+
+    Empty where the check has said it in findings of its own.
+    """
+    if section.findings:
+        return []
     out = []
     for item in section.estimates:
         term = words.get(item.metric)
@@ -186,6 +194,11 @@ def _fact(key: str, value: Scalar | Sequence[Scalar], words: Words) -> tuple[Bot
 
 def _is_digest(value: object) -> bool:
     return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
+def _is_long(value: object) -> bool:
+    """A list that would fill the page among the facts (the versions of every library) goes under provenance."""
+    return isinstance(value, list | tuple) and len(value) > 8
 
 
 def _source(piece: Evidence) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def label(item: Estimate, words: Words) -> Both:
     parts = [each for each in (at_both(item.at, words), group_both(item.group, words)) if each.en]
     if item.versus is not None:
         parts.append(words.name("report_minus") + " " + words.label(item.versus))
-    if item.part != "test":
+    if item.part not in ("test", "cohort"):
         parts.append(words.name(item.part))
     if not parts:
         return name
@@ -106,6 +106,9 @@ class Table:
     many: bool
     with_subjects: bool
     with_events: bool
+    with_interval: bool
+    with_level: bool
+    with_method: bool
 
 
 def estimates_table(items: Sequence[Estimate], words: Words) -> Table:
@@ -121,6 +124,9 @@ def estimates_table(items: Sequence[Estimate], words: Words) -> Table:
         many=len(rows) > 16,
         with_subjects=any(item.n_subjects not in (None, item.n_rows) for item in items),
         with_events=any(item.n_events is not None for item in items),
+        with_interval=any(item.low is not None for item in items),
+        with_level=len(levels) > 1,
+        with_method=any(item.method is not None for item in items),
     )
 
 
@@ -181,6 +187,7 @@ class FigureBlock:
     cells: list[list[Both]]
     rows: int
     part: Both | None
+    table_only: bool
 
 
 def figure_block(figure: Figure, number: int, words: Words, below: Figure | None = None) -> FigureBlock:
@@ -199,7 +206,9 @@ def figure_block(figure: Figure, number: int, words: Words, below: Figure | None
     cells = [[read[key](figure.columns[key][row]) for key in keys] for row in range(0, rows, step)]
     part = None if figure.part == "test" else words.name(figure.part)
     table = words.told("report_table", name=name)
-    return FigureBlock(number, name, caption, table, svg, [words.maybe(key) for key in keys], cells, rows, part)
+    return FigureBlock(
+        number, name, caption, table, svg, [words.maybe(key) for key in keys], cells, rows, part, figure.kind == "table"
+    )
 
 
 def _described(svg: Markup, number: int, name: Both, caption: Both) -> Markup:

@@ -13,7 +13,9 @@ from bedside.evidence.glossary import Lang, Term, terms, text
 from bedside.evidence.report.numbers import plain
 
 # Labels of series and groups that checks write; every other label is the user's own and is never looked up.
-LABELS = frozenset({"overall", "model", "treat_all", "treat_none", "event", "no_event", "ideal", "chance"})
+LABELS = frozenset(
+    {"overall", "model", "treat_all", "treat_none", "event", "no_event", "ideal", "chance", "base", "other_fields"}
+)
 LISTED = ("metric", "method", "figure", "word")
 LANGS: tuple[Lang, ...] = ("en", "zh")
 TAGS: Mapping[Lang, str] = {"en": "en", "zh": "zh-CN"}

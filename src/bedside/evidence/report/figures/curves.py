@@ -101,8 +101,12 @@ def _style(index: int, name: Scalar) -> tuple[str, str]:
 
 
 def _x_domain(tidy: Tidy, how: Convention) -> tuple[float, float]:
+    """0–1 for probabilities, round ends for a cloud; a line starts and ends with its data."""
     known = tidy.known("x")
-    return (0.0, 1.0) if how.square or is_share(known) else domain(known)
+    if how.square or is_share(known):
+        return 0.0, 1.0
+    tight = tidy.figure.kind != "scatter" and max(known) > min(known)
+    return (min(known), max(known)) if tight else domain(known)
 
 
 def _y_domain(tidy: Tidy, how: Convention) -> tuple[float, float]:

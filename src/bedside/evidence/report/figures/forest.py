@@ -24,7 +24,7 @@ def draw(figure: Figure, words: Words) -> Markup:
     left = max([width_of(label) for label in labels] + [60.0]) + 24
     values, lows, highs = (tidy.numbers(axis) for axis in (value_axis, "low", "high"))
     known = [cell for column in (values, lows, highs) for row in rows if (cell := column[row]) is not None]
-    x = Scale(*domain(known), left, left + WIDE)
+    x = Scale(*domain(known, about=4), left, left + WIDE)
     bottom = TOP + STEP * len(rows)
     plot = Plot(x, Scale(0, 1, bottom, TOP))
     counts = tidy.figure.columns.get("n") or tidy.figure.columns.get("n_rows")
