@@ -70,21 +70,22 @@ def typed_frame(
             continue
         said = declared.columns.get(name, Column())
         wish = said.field.get("kind")
-        natural = _natural_kind(column.dtype)
+        natural, seen = _natural_kind(column.dtype), Survey()
         if natural is not None and wish in (None, natural):
             out = _without(_native(column, said, where), declared.missing_of(name)[1])
-            item = declared.field_of(name, natural)
+            if natural == "number":
+                seen.look_at_numbers(out)
+            item = declared.field_of(name, natural, useful=not seen.row_number)
         else:
             text = clean_text(as_text(column, where), declared.missing_of(name))
-            seen = Survey()
             seen.look(text)
             item = declared.field_of(name, seen.kind() if column.dtype == pl.String else "category")
             if item.kind == "time":
                 refuse_mixed_zones(seen, said, where)
             out = to_kind(text, item.kind, said, where)
-            doubt = seen.doubt()
-            if doubt is not None and wish is None:
-                doubts.append({"column": name, **doubt})
+        doubt = seen.doubt() if seen.rows else None
+        if doubt is not None and wish is None:
+            doubts.append({"column": name, **doubt})
         if isinstance(column.dtype, pl.Enum) and item.levels is None and item.kind in ("category", "ordinal"):
             item = replace(item, levels=tuple(column.dtype.categories.to_list()))
         if wish is None:

@@ -61,14 +61,18 @@ class Declarations:
         kept = set(names) if self.only is None else {self.subject, self.row_id, *self.roles, *self.only}
         return [name for name in names if name in kept and name not in self.ignore]
 
-    def field_of(self, name: str, inferred: str) -> Field:
-        """The Field of a column: declared attributes, else the inferred kind; roles given by name win over `input`."""
+    def field_of(self, name: str, inferred: str, *, useful: bool = True) -> Field:
+        """The Field of a column: declared attributes, else the inferred kind.
+
+        Roles given by name win over `input`, which a column that is not `useful` gets only when its kind is declared.
+        """
         attributes = dict(self.columns.get(name, Column()).field)
+        useful = useful or "kind" in attributes
         kind = attributes.setdefault("kind", inferred)
         named = self.roles.get(name, ())
         if "roles" not in attributes:
             # A sensitive field is usually an input too; a target never is; free text and times have no use unasked.
-            plain = kind not in ("text", "time") and all(role == "sensitive" for role in named)
+            plain = useful and kind not in ("text", "time") and all(role == "sensitive" for role in named)
             attributes["roles"] = ("input",) if plain else ()
         roles = tuple(dict.fromkeys([*attributes.pop("roles"), *named]))
         if "target" in roles:
@@ -100,7 +104,7 @@ def declare(
         declared[name] = Column(before.field, before.format, before.zone, (*before.missing, *values))
     given: dict[str, tuple[str, ...]] = {}
     for role, value in (roles or {}).items():
-        for name in _names(role, value):
+        for name in column_names(role, value):
             given[name] = (*given.get(name, ()), role)
     for special in (subject, row_id):
         if special is not None and special in given:
@@ -111,8 +115,8 @@ def declare(
         subject=subject,
         row_id=row_id,
         roles=given,
-        ignore=_names("ignore", ignore),
-        only=None if columns is None else _names("columns", columns),
+        ignore=column_names("ignore", ignore),
+        only=None if columns is None else column_names("columns", columns),
         missing=texts,
     )
 
@@ -140,6 +144,7 @@ def _column(name: str, spec: Any) -> Column:
     if unknown:
         raise DataError(f"field '{name}': unknown attribute {unknown}", f"any of {', '.join([*_FIELD, *_READING])}")
     own = {key: attributes[key] for key in _FIELD if attributes.get(key) is not None}
+    _check_types(name, attributes)
     if "kind" in own and own["kind"] not in KINDS:
         raise DataError(f"field '{name}': unknown kind '{own['kind']}'", f"one of {', '.join(KINDS)}")
     for key in ("roles", "levels"):
@@ -157,10 +162,26 @@ def _column(name: str, spec: Any) -> Column:
     return Column(own, attributes.get("format"), attributes.get("zone"), _values(missing))
 
 
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("kind", "unit", "label", "description", "format", "zone"), (str,)),
+    **dict.fromkeys(("roles", "levels"), (str, list, tuple)),
+    **dict.fromkeys(("low", "high"), (int, float)),
+    "codes": (Mapping,),
+}
+
+
+def _check_types(name: str, attributes: Mapping[str, Any]) -> None:
+    for key, types in _TYPES.items():
+        value = attributes.get(key)
+        if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
+            wanted = " or ".join(each.__name__.lower() for each in types)
+            raise DataError(f"field '{name}': {key} is {str(value)[:40]!r}", f"give a {wanted}")
+
+
 def _missing(spec: Any) -> tuple[tuple[str | float, ...], dict[str, tuple[str | float, ...]]]:
     everywhere: list[str | float] = []
     by_column: dict[str, tuple[str | float, ...]] = {}
-    for each in [spec] if isinstance(spec, str | int | float | Mapping) else spec or []:
+    for each in spec if isinstance(spec, list | tuple) else [] if spec is None else [spec]:
         if isinstance(each, Mapping):
             by_column |= {str(name): _values(values) for name, values in each.items()}
         else:
@@ -176,11 +197,12 @@ def _values(spec: Any) -> tuple[str | float, ...]:
     return tuple(value.strip() if isinstance(value, str) else float(value) for value in values)
 
 
-def _names(what: str, spec: Any) -> tuple[str, ...]:
+def column_names(what: str, spec: Any) -> tuple[str, ...]:
+    """One name or a list of them as a tuple; raises DataError for anything else."""
     if spec is None:
         return ()
     names = [spec] if isinstance(spec, str) else spec
-    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) and name for name in names):
         raise DataError(f"{what}: {str(spec)[:80]!r} is no list of column names", "write [name, name]")
     return tuple(names)
 

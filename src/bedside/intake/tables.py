@@ -14,8 +14,9 @@ import polars as pl
 
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.schema import Field
+from bedside.errors import DataError
 from bedside.intake.assemble import assemble, origin_of, typed_frame
-from bedside.intake.declare import Column, Declarations, declare, reserved_in
+from bedside.intake.declare import Column, Declarations, column_names, declare, reserved_in
 from bedside.intake.delimited import BLOCK, Dialect, batches, tell_dialect
 from bedside.intake.dictionary import read_dictionary
 from bedside.intake.encoding import tell_encoding
@@ -27,6 +28,11 @@ from bedside.intake.values import Survey, clean_text, refuse_mixed_zones, to_kin
 ADVICE = (
     "name only the `columns` you need; or convert the table to Parquet and name columns; or draw a sample of subjects"
 )
+
+_TEXTS = (
+    "dictionary", "subject", "row_id", "event", "time", "site", "weight", "separator", "quote", "decimal", "encoding",
+    "sheet", "member", "query",
+)  # fmt: skip
 
 # Tables up to this size are parsed once and kept as text between telling their types and converting them.
 _KEEP = 64 << 20
@@ -71,6 +77,20 @@ class Tables:
 
     name: ClassVar[str] = "tables"
     paths: ClassVar[tuple[str, ...]] = ("dictionary",)
+
+    def __post_init__(self) -> None:
+        for key in _TEXTS:
+            value = getattr(self, key)
+            if (value is not None or key == "decimal") and (not isinstance(value, str) or not value):
+                raise DataError(f"{key} is {value!r}", f"give `{key}` one text")
+        for key in ("separator", "quote", "decimal"):
+            value = getattr(self, key)
+            if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n"):
+                raise DataError(f"{key} is {value!r}", f"give `{key}` one character")
+        if self.separator is not None and self.separator in (self.quote, self.decimal):
+            raise DataError(f"separator {self.separator!r} is also the quote or decimal sign", "name another")
+        if not isinstance(self.header, bool):
+            raise DataError(f"header is {self.header!r}", "say true or false")
 
     def read(self, path: Path | str) -> Cohort:
         """The cohort of the table at a path, or of the query at a database URL."""
@@ -138,7 +158,7 @@ class Tables:
                 survey.look(frame[name])
             if kept is not None:
                 kept.append((before, frame))
-        fields = [declared.field_of(name, survey.kind()) for name, survey in seen.items()]
+        fields = [declared.field_of(name, survey.kind(), useful=not survey.row_number) for name, survey in seen.items()]
         said = {name: declared.columns.get(name, Column()) for name in seen}
         for item in fields:
             if item.kind == "time":
@@ -165,8 +185,9 @@ class Tables:
 
     def _dialect(self, source: Source, head: bytes, encoding: str, declared: Declarations) -> tuple[Dialect, list[str]]:
         text = head.decode(encoding, "replace").removeprefix("\ufeff")
+        names = None if self.names is None else column_names("names", self.names)
         dialect = tell_dialect(
-            source, text, separator=self.separator, quote=self.quote, header=self.header, names=self.names
+            source, text, separator=self.separator, quote=self.quote, header=self.header, names=names
         )
         return dialect, declared.wanted(source.label, dialect.names)
 

@@ -65,16 +65,31 @@ class Survey:
         self.not_time += len(there) - len(strange)
         self.not_boolean += len(there) - len(strange)
         if strange.is_empty():
-            self.whole = self.whole and bool((numbers == numbers.round(0)).all())
-            first, last = float(numbers[0]), float(numbers[-1])
-            self.rising = self.rising and self.last < first and bool((numbers.diff().drop_nulls() > 0).all())
-            self.last = last
+            self._look_at_numbers(numbers)
         else:
             self._look_at_words(strange)
+        self._remember(there)
+
+    def look_at_numbers(self, column: pl.Series) -> None:
+        """Take in a batch of numbers (null where missing)."""
+        self.rows += len(column)
+        there = column.drop_nulls()
+        if not there.is_empty():
+            self.present += len(there)
+            self._look_at_numbers(there)
+            self._remember(there.head(10 * MAX_LEVELS).cast(pl.String))
+
+    def _remember(self, there: pl.Series) -> None:
         if self.distinct is not None:
             self.distinct |= set(there.unique().head(MAX_LEVELS + 1))
             if len(self.distinct) > MAX_LEVELS:
                 self.distinct = None
+
+    def _look_at_numbers(self, numbers: pl.Series) -> None:
+        self.whole = self.whole and bool((numbers == numbers.round(0)).all())
+        first, last = float(numbers[0]), float(numbers[-1])
+        self.rising = self.rising and self.last < first and bool((numbers.diff().drop_nulls() > 0).all())
+        self.last = last
 
     def _look_at_words(self, strange: pl.Series) -> None:
         self.comma += int(strange.str.contains(r"^[+-]?\d+,\d+$").sum())
@@ -98,6 +113,11 @@ class Survey:
             return "time"
         return "category" if self.few() else "text"
 
+    @property
+    def row_number(self) -> bool:
+        """Whether these are more than ten whole numbers that only rise from row to row."""
+        return not self.not_number and self.whole and self.rising and self.present > 10
+
     def few(self) -> bool:
         """Few enough distinct values for a category: ≤ 20 seen twice on average, ≤ 1000 seen ten times, or two."""
         if self.distinct is None:
@@ -109,7 +129,8 @@ class Survey:
         """What a person should look at, with no value shown that could be identity (shapes only).
 
         `all_missing`; `decimal_comma`; `number_but_for` a few words (a missing code?); `row_number` (whole numbers that
-        only rise: an id or the file's order, which may tell the outcome); `number_or_code` (few whole numbers).
+        only rise: an id or the file's order, which may tell the outcome, so it is no input unless declared);
+        `number_or_code` (few whole numbers).
         """
         if self.present == 0:
             return {"doubt": "all_missing"}
@@ -118,11 +139,11 @@ class Survey:
         if 0 < self.not_number <= 0.5 * self.present and len(self.words) <= 3:
             shapes = sorted({shape(word) for word in self.words})
             return {"doubt": "number_but_for", "shapes": shapes, "count": self.not_number}
-        if not self.not_number and self.whole and self.present > 10:
-            if self.rising:
-                return {"doubt": "row_number"}
-            if self.distinct is not None and 3 <= len(self.distinct) <= 6:
-                return {"doubt": "number_or_code", "levels": len(self.distinct)}
+        if self.row_number:
+            return {"doubt": "row_number"}
+        few = self.distinct is not None and 3 <= len(self.distinct) <= 6
+        if not self.not_number and self.whole and few and self.present > 10:
+            return {"doubt": "number_or_code", "levels": len(self.distinct or ())}
         return None
 
 
