@@ -22,7 +22,7 @@ KILLS = 50 if SOAK else 5
 PLAN = """\
 plan: 1
 name: killed
-cohort: {path: data.parquet, subject: subject, ignore: [row_id]}
+cohort: {path: data.parquet, subject: subject}
 task: {classify: died_in_hospital}
 split: {folds: 2, seed: 1}
 model: logistic

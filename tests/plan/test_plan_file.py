@@ -42,7 +42,7 @@ def test_a_good_plan_is_read_and_nothing_is_wrong_with_it() -> None:
 
 def test_words_that_yaml_takes_for_booleans_stay_the_keys_they_are() -> None:
     plan, _ = parse_plan(GOOD)
-    assert plan.threshold.on == "tune"
+    assert plan.threshold == {"choose": "sensitivity", "at_least": 0.9, "on": "tune"}
 
 
 def test_layout_and_comments_do_not_change_the_digest_but_content_does() -> None:

@@ -46,12 +46,17 @@ def pretty(value: Any) -> bytes:
     return (json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1) + "\n").encode()
 
 
-def row_key(keys: Path, release: str) -> bytes:
-    """The key under which one release names its rows: HMAC of the release's digest by this workspace's own secret."""
+def row_secret(keys: Path) -> bytes:
+    """This workspace's own secret, made on first use."""
     file = keys / "rows.key"
     if not file.exists():
         atomic_write(file, secrets.token_bytes(32))
-    return hmac.new(file.read_bytes(), release.encode(), hashlib.sha256).digest()
+    return file.read_bytes()
+
+
+def row_key(secret: bytes, predictions: str) -> bytes:
+    """The key under which one release names its rows: HMAC of its predictions' digest by the workspace's secret."""
+    return hmac.new(secret, predictions.encode(), hashlib.sha256).digest()
 
 
 def keyed(values: pl.Series, key: bytes) -> pl.Series:
@@ -107,7 +112,7 @@ def input_schema(schema: Schema, observed: Mapping[str, Mapping[str, Any]], name
             each["maximum"] = item.high
         seen = observed.get(item.name, {})
         if item.kind == "number" and "low" in seen:
-            each["x-seen"] = [seen["low"], seen["high"]]
+            each["x-seen"] = [float(seen["low"]), float(seen["high"])]
         properties[item.name] = each
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

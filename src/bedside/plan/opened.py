@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,9 @@ class Opened:
         columns = {}
         for item in self.schema.fields:
             value = values.get(item.name)
+            if item.kind == "time" and isinstance(value, str):
+                columns[item.name] = [_moment(item.name, value)]
+                continue
             right = {"number": (int, float), "boolean": (bool,)}.get(item.kind, (str,))
             if value is not None and (not isinstance(value, right) or (item.kind == "number" and value is True)):
                 raise DataError(f"field '{item.name}' is a {item.kind}, not {type(value).__name__}", "see example.json")
@@ -75,6 +79,14 @@ class Opened:
     def stage(self) -> str:
         """The stage reached when it was made; approvals may have changed it since (see `approve.stage_now`)."""
         return str(self.record["stage"])
+
+
+def _moment(name: str, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise DataError(f"field '{name}' holds no time that can be read", "write ISO 8601") from None
+    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def open_release(folder: Path, trusted: TrustedKeys) -> Opened:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from bedside.evidence.ledger import Ledger
 from bedside.evidence.signing import RELEASE_PREDICATE, STATEMENT_PAYLOAD, Statement, sign
 from bedside.models.task import task_from_json
 from bedside.plan import contents
-from bedside.plan.artifacts import get_predictions, lay_folder
+from bedside.plan.artifacts import folder_files, get_predictions, lay_folder, put_folder
 from bedside.plan.card import model_card
 from bedside.plan.validate import checks_of
 
@@ -49,21 +50,30 @@ class Parts:
 
 def publish(conductor: Conductor, parts: Parts) -> Path:
     """Write, sign and enter a release in the ledger; the same parts and key give the same release, written once."""
-    workspace = conductor.workspace
-    key = load_or_create_key(workspace.keys, LOCAL_KEY)
+    workspace, store = conductor.workspace, conductor.bench.store
+    secret = contents.row_secret(workspace.keys)
+
+    def work() -> dict[str, Any]:
+        with conductor.bench.folder() as folder:
+            fill(conductor, parts, folder, secret)
+            return {"folder": put_folder(store, folder)}
+
+    inputs = {**asdict(parts), "rows": hashlib.sha256(secret).hexdigest()}
+    filled = conductor.memoised("release", "plan", ("release",), {"plan": conductor.plan.to_json()}, inputs, work)
+    digest = contents.release_digest(folder_files(store, filled["folder"]))
     name = conductor.plan.release.name if conductor.plan.release is not None else conductor.plan.name
+    target = workspace.releases / f"{name}-{digest[:12]}"
+    key = load_or_create_key(workspace.keys, LOCAL_KEY)
     with workspace.lock("releases"):
-        scratch = Path(tempfile.mkdtemp(dir=_scratch(workspace.cache)))
-        try:
-            fill(conductor, parts, scratch)
-            digest = seal(scratch, name, key)
-            target = workspace.releases / f"{name}-{digest[:12]}"
-            if not target.exists():
-                make_folder(workspace.releases)
+        if not target.exists():
+            make_folder(workspace.releases)
+            scratch = Path(tempfile.mkdtemp(dir=_scratch(workspace.cache)))
+            try:
+                seal(lay_folder(store, filled["folder"], scratch), name, key)
                 scratch.replace(target)
                 sync_folder(workspace.releases)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
         enter(Ledger(workspace.ledger_url), digest, name, parts, key)
     return target
 
@@ -89,7 +99,7 @@ def seal(folder: Path, name: str, key: SigningKey) -> str:
     return digest
 
 
-def fill(conductor: Conductor, parts: Parts, folder: Path) -> None:
+def fill(conductor: Conductor, parts: Parts, folder: Path, secret: bytes) -> None:
     """Write every file of a release but its signature."""
     from bedside.prepare.clean import replay
 
@@ -110,7 +120,7 @@ def fill(conductor: Conductor, parts: Parts, folder: Path) -> None:
     groups = group_fields(plan, evaluated)
     if with_rows:
         make_folder(folder / "rows")
-        key = contents.row_key(conductor.workspace.keys, parts.pooled["predictions"]["content"])
+        key = contents.row_key(secret, parts.pooled["predictions"]["content"])
         weight = evaluated.schema.one("weight")
         keep = [task.target, *groups, *([weight.name] if weight is not None else [])]
         rows = contents.keyed_rows(evaluated, keep, key)
