@@ -234,13 +234,14 @@ def fit_seed(plan: Plan, fold: int) -> int:
 
 def new_pipeline(plan: Plan, candidate: Candidate) -> Any:
     """An unfitted pipeline as the plan says it."""
+    from bedside.models.catalogue import default_calibration
     from bedside.models.pipeline import Pipeline
 
     is_model = candidate is plan.model
     return Pipeline(
         candidate.spec,
         steps=candidate.steps if candidate.steps is not None else (plan.steps if is_model else None),
-        calibration=plan.calibrate,
+        calibration=plan.calibrate if plan.calibrate is not None else default_calibration(candidate.spec),
         threshold=plan.threshold_rule,
         tuning=plan.search.model_dump(exclude_none=True) if is_model and plan.search is not None else None,
     )

@@ -1,16 +1,19 @@
-"""Looking at a table for `bedside init`: what each column seems to be, and what looks doubtful. Nothing is decided here."""
+"""Looking at a table for `bedside init`: what each column seems to be, what looks doubtful. Nothing is decided here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import polars as pl
 
 from bedside.cohort.cohort import Cohort
-from bedside.cohort.schema import Field
+from bedside.cohort.schema import Field, Schema
 from bedside.models.task import labels
 from bedside.plan import names
+
+T = TypeVar("T")
 
 MOST_CLASSES = 20
 MOST_CODES = 10
@@ -60,9 +63,9 @@ class Look:
 
 
 def look(cohort: Cohort) -> Look:
-    """Look at a table read without declarations."""
+    """Look at a table read with nothing declared but, where there is one, its data dictionary."""
     read = cohort.lineage[0].parameters if cohort.lineage else {}
-    fields = cohort.schema.fields
+    schema, fields = cohort.schema, cohort.schema.fields
     distinct = {item.name: _distinct(cohort[item.name]) for item in fields}
     subjects = _subjects(cohort, distinct)
     row_ids = _row_ids(cohort, distinct, subjects)
@@ -73,17 +76,12 @@ def look(cohort: Cohort) -> Look:
         if item.name not in identity and (why := _why_ignore(cohort, item, distinct[item.name])) is not None
     }
     rest = [item for item in fields if item.name not in identity and item.name not in ignore]
-    ages = tuple(item.name for item in rest if _is_age(item, cohort[item.name]))
-    sensitive = tuple(item.name for item in rest if _is_sensitive(item, distinct[item.name]))
-    site = _first(
-        item.name for item in rest if names.says(item.name, "site") and 2 <= distinct[item.name] <= len(cohort) / 10
+    sensitive = tuple(
+        item.name for item in rest if "sensitive" in item.roles or _is_sensitive(item, distinct[item.name])
     )
-    scored = _targets(cohort, [item for item in rest if item.name not in {*sensitive, site}], distinct)
-    coded = tuple(
-        item.name
-        for item in rest
-        if item.kind == "number" and 3 <= distinct[item.name] <= MOST_CODES and _whole(cohort[item.name])
-    )
+    site = schema.one("site") or _first(item for item in rest if _is_site(item, distinct[item.name], len(cohort)))
+    site_name = None if site is None else site.name
+    scored = _targets(cohort, [item for item in rest if item.name not in {*sensitive, site_name}], distinct)
     best = list(scored.values())
     return Look(
         cohort=cohort,
@@ -93,11 +91,11 @@ def look(cohort: Cohort) -> Look:
         sure=bool(best) and best[0] >= 3 and (len(best) == 1 or best[0] - best[1] >= 1),
         subjects=subjects,
         row_ids=row_ids,
-        site=site,
-        time=_time(rest),
+        site=site_name,
+        time=_time(schema, rest),
         sensitive=sensitive,
-        ages=ages,
-        coded=coded,
+        ages=tuple(item.name for item in rest if _is_age(item, cohort[item.name])),
+        coded=tuple(item.name for item in rest if _is_coded(item, cohort[item.name], distinct[item.name])),
         ignore=ignore,
         after=tuple(item.name for item in rest if names.says(item.name, "after")),
         suspects=tuple(_suspects(cohort, rest)),
@@ -120,14 +118,28 @@ def classes(cohort: Cohort, name: str) -> dict[str, int]:
 
 
 def likely_positive(counts: Mapping[str, int]) -> tuple[str, bool]:
-    """Which of two classes is the event, and whether its word says so; else the rarer one."""
-    by_word = [label for label in counts if label.strip().lower() in names.values("event")]
-    if len(by_word) == 1:
-        return by_word[0], True
-    by_word = [label for label in counts if label.strip().lower() not in names.values("no_event")]
-    if len(by_word) == 1:
-        return by_word[0], True
+    """Which of two classes is the event, and whether its words say so; else the rarer one."""
+    words = {label: {label.strip().lower(), *names.tokens(label)} for label in counts}
+    denied = [label for label in counts if words[label] & names.values("no_event")]
+    said = [label for label in counts if label not in denied and words[label] & names.values("event")]
+    if len(said) == 1:
+        return said[0], True
+    if len(denied) == 1:
+        return next(label for label in counts if label not in denied), True
     return min(counts, key=lambda label: (counts[label], label)), False
+
+
+def headless(cohort: Cohort) -> bool:
+    """Whether the names of the columns are values of their own columns, as where a file has no row of names."""
+    hits = 0
+    for item in cohort.schema.fields:
+        column = cohort[item.name]
+        if column.dtype == pl.Float64:
+            number = pl.Series([item.name]).cast(pl.Float64, strict=False)[0]
+            hits += number is not None and bool((column == number).any())
+        elif column.dtype == pl.String:
+            hits += bool((column == item.name).any())
+    return hits >= 2 and hits * 2 >= len(cohort.schema.fields)
 
 
 def _distinct(column: pl.Series) -> int:
@@ -139,8 +151,15 @@ def _whole(column: pl.Series) -> bool:
     return bool((known == known.round(0)).all())
 
 
-def _first(found: Iterable[str]) -> str | None:
+def _first(found: Iterable[T]) -> T | None:
     return next(iter(found), None)
+
+
+def _mostly_number(column: pl.Series) -> bool:
+    """Whether text would be a number but for some words."""
+    known = column.drop_nulls()
+    numbers = known.cast(pl.Float64, strict=False)
+    return len(known) > 0 and numbers.null_count() < 0.5 * len(known)
 
 
 def _subjects(cohort: Cohort, distinct: Mapping[str, int]) -> tuple[str, ...]:
@@ -160,7 +179,7 @@ def _subjects(cohort: Cohort, distinct: Mapping[str, int]) -> tuple[str, ...]:
 def _row_ids(cohort: Cohort, distinct: Mapping[str, int], subjects: tuple[str, ...]) -> tuple[str, ...]:
     """Columns whose every value is another and whose name is that of a record."""
     rows = len(cohort)
-    return tuple(
+    found = [
         item.name
         for item in cohort.schema.fields
         if item.name not in subjects
@@ -168,7 +187,8 @@ def _row_ids(cohort: Cohort, distinct: Mapping[str, int], subjects: tuple[str, .
         and item.kind in ("number", "category", "text")
         and names.names_a_record(item.name)
         and (item.kind != "number" or _whole(cohort[item.name]))
-    )
+    ]
+    return tuple(sorted(found, key=lambda name: not names.names_an_id(name)))
 
 
 def _why_ignore(cohort: Cohort, item: Field, distinct: int) -> str | None:
@@ -182,11 +202,21 @@ def _why_ignore(cohort: Cohort, item: Field, distinct: int) -> str | None:
         return "a birth date identifies"
     if names.says(item.name, "identifies") and (item.kind == "text" or (many and item.kind != "time")):
         return "identifies a person"
-    if item.kind == "text":
+    if item.kind == "text" and not _mostly_number(column):
         return "free text, or an id"
     if many and names.names_an_id(item.name) and (item.kind != "number" or _whole(column)):
         return "an id"
     return None
+
+
+def _is_site(item: Field, distinct: int, rows: int) -> bool:
+    coded = item.kind == "category" or (item.kind == "number" and distinct > 2)
+    return coded and 2 <= distinct <= rows / 10 and names.names_a_site(item.name)
+
+
+def _is_coded(item: Field, column: pl.Series, distinct: int) -> bool:
+    """Whole numbers of few values, with nothing declared that would say that they are quantities."""
+    return item.kind == "number" and item.unit is None and 3 <= distinct <= MOST_CODES and _whole(column)
 
 
 def _is_age(item: Field, column: pl.Series) -> bool:
@@ -210,22 +240,27 @@ def _is_sensitive(item: Field, distinct: int) -> bool:
     return _named_age(item.name) if names.says(item.name, "age") else distinct <= MOST_CLASSES
 
 
-def _time(fields: list[Field]) -> str | None:
+def _time(schema: Schema, fields: list[Field]) -> str | None:
+    declared = schema.one("time")
+    if declared is not None:
+        return declared.name
     times = [item.name for item in fields if item.kind == "time"]
     return _first([name for name in times if names.says(name, "start")] + times)
 
 
 def _targets(cohort: Cohort, fields: list[Field], distinct: Mapping[str, int]) -> dict[str, float]:
-    """Columns that may be predicted, with a score: by name first, then two classes, then standing last."""
+    """Columns that may be predicted, with a score: declared, then by name, then two classes, then standing last."""
     last = cohort.schema.fields[-1].name if cohort.schema.fields else None
     out: dict[str, float] = {}
     for item in fields:
         if item.kind == "time" or distinct[item.name] < 2:
             continue
         name = item.name
-        if kind_of_target(cohort, name) == "regress":
+        if "target" in item.roles:
+            score = 10.0
+        elif kind_of_target(cohort, name) == "regress":
             score = 3.0 if names.says(name, "number_target") else 0.0
-        elif distinct[name] > MOST_CLASSES:
+        elif distinct[name] > MOST_CLASSES or item.kind == "text":
             continue
         elif names.is_called(name, "target_name"):
             score = 4.0
@@ -241,7 +276,7 @@ def _suspects(cohort: Cohort, fields: list[Field]) -> Iterable[Suspect]:
     found: dict[str | float, dict[str, int]] = {}
     for item in fields:
         column = cohort[item.name].drop_nulls()
-        if item.kind in ("category", "ordinal"):
+        if item.kind in ("category", "ordinal", "text"):
             seen = _words(column)
         elif item.kind == "number":
             seen = _numbers(item.name, column)

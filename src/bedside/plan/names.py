@@ -56,6 +56,15 @@ def names_a_patient(name: str) -> bool:
     return bool(words & (person | joined)) and words <= person | joined | _words("number")[0]
 
 
+def names_a_site(name: str) -> bool:
+    """Whether a name is that of a hospital or site, and of nothing that happened there (not `time_in_hospital`)."""
+    site, chinese = _words("site")
+    if any(word in name for word in chinese):
+        return True
+    words = set(tokens(name))
+    return bool(words & site) and words <= site | _words("number")[0] | _words("beside_site")[0]
+
+
 def names_an_id(name: str) -> bool:
     """Whether a name ends like an id or number: `id`, `record_no`, `RecordID`."""
     words = tokens(name)

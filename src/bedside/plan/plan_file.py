@@ -123,7 +123,7 @@ class Plan(_Strict):
     model: Candidate
     search: SearchSpec | None = None
     baseline: list[Candidate] = []
-    calibrate: Spec = "sigmoid"
+    calibrate: Spec | None = None
     threshold: float | Spec | None = None
     checks: list[Spec] = ["performance", "calibration"]
     gates: dict[str, Any] = {}

@@ -18,6 +18,7 @@ class Logistic(LinearTerms):
     """
 
     name: ClassVar[str] = "logistic"
+    calibrated: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
     interpretable: ClassVar[bool] = True
     summary: ClassVar[tuple[str, str]] = (

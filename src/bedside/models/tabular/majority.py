@@ -25,6 +25,7 @@ class Majority(SavedModel):
     """Predicts every row the same: the weighted class frequencies, or the mean, of the training part."""
 
     name: ClassVar[str] = "majority"
+    calibrated: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("classify", "regress")
     modality: ClassVar[str] = "tabular"
     extra: ClassVar[str | None] = None
