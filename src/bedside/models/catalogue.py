@@ -83,6 +83,16 @@ def build(spec: Any) -> Any:
     return plugins.build("models", {name: parameters})
 
 
+def default_calibration(spec: Any) -> str:
+    """How a model's probabilities are calibrated when the plan does not say: not at all when they come from a
+    likelihood that no class weights bend, else "auto"."""
+    name, parameters = plugins.parse_spec(spec)
+    kind = plugins.load("models", name.split(":")[0])
+    if getattr(kind, "calibrated", False) and parameters.get("class_weight") is None:
+        return "none"
+    return "auto"
+
+
 def recommend(cohort: Cohort, task: Task, interpretable: bool = False) -> tuple[str, str, str]:
     """A model to begin with, and why, in English and Chinese: by size, events per input and need to be read.
 
