@@ -105,6 +105,16 @@ def test_separated_scores_have_finite_coefficients() -> None:
         assert found(np.array([0.1]))[0] == pytest.approx(1 / 22, abs=1e-6)  # Platt's target of 20 others
 
 
+def test_the_zeros_of_a_forest_do_not_flatten_the_map() -> None:
+    # well separated rows, calibrated as they are but for votes of exactly 0: the map must stay near the identity
+    p, y = sample(7, 400, 1.0)
+    zeros = np.concatenate([np.zeros(400), p])
+    for kind in (Sigmoid, Beta):
+        found = kind.fit(zeros, np.concatenate([np.zeros(400, dtype=np.int64), y]))
+        assert found(np.array([0.9]))[0] == pytest.approx(0.9, abs=0.05)
+        assert found(np.array([0.0]))[0] < 0.01
+
+
 def test_scores_that_do_not_vary_predict_the_rate() -> None:
     y = np.array([1] * 15 + [0] * 45)
     for kind in (Sigmoid, Beta, Isotonic):

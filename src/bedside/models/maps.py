@@ -47,7 +47,7 @@ class Sigmoid:
     def fit(cls, p: Array, y: NDArray[np.int64]) -> Self:
         """Maximum likelihood; where the best slope is negative, 0 (which predicts the event rate)."""
         p, y = _sorted(p, y)
-        z = logit(p)
+        z = logit(_within_reach(p))
         t = targets(y)
         slope, intercept = logistic(np.column_stack([z, np.ones_like(z)]), t, start=(1.0, 0.0))
         if slope < 0:
@@ -76,7 +76,7 @@ class Beta:
     def fit(cls, p: Array, y: NDArray[np.int64]) -> Self:
         """Maximum likelihood; a coefficient that comes out negative is set to 0 and the others are fitted again."""
         p, y = _sorted(p, y)
-        t = targets(y)
+        p, t = _within_reach(p), targets(y)
         columns = np.column_stack([_log(p), -_log(1 - p), np.ones_like(p)])
         kept = [0, 1, 2]
         while True:
@@ -138,6 +138,15 @@ def targets(y: NDArray[np.int64]) -> Array:
     positive = int(y.sum())
     negative = len(y) - positive
     return np.where(y == 1, (positive + 1) / (positive + 2), 1 / (negative + 2))
+
+
+def _within_reach(p: Array) -> Array:
+    """Probabilities kept as far from 0 and 1 as n rows can tell, 1 / (n + 2), like the targets.
+
+    A forest says 0 exactly; a logit of −27 beside a target of 1 / (n + 2) would flatten the whole map.
+    """
+    edge = 1 / (len(p) + 2)
+    return np.clip(p, edge, 1 - edge)
 
 
 def logistic(x: Array, t: Array, start: Any) -> Array:
