@@ -8,6 +8,7 @@ because a dash would read as a minus.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from bedside.evidence.estimate import Estimate, Scalar
 from bedside.evidence.glossary import Lang, Term
@@ -83,6 +84,11 @@ def decimals_of(value: float, low: float | None, high: float | None, *, percent:
     from_value = _significant(abs(value), 2) if value else 0
     decimals = min(_MOST, max(from_width, min(from_width + 1, from_value)))
     return max(decimals, least) if scale < (100 if percent else 10) else decimals
+
+
+def common_decimals(values: Sequence[float]) -> int:
+    """Decimals for numbers that stand in one picture: three significant digits of the largest."""
+    return max(0, _significant(max((abs(value) for value in values), default=0.0), 3))
 
 
 def value_text(estimate: Estimate, term: Term | None, lang: Lang = "en") -> str:

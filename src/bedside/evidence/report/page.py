@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -118,9 +119,12 @@ def _views(found: Mapping[str, Section], words: Words) -> list[SectionView]:
             whole = [item for other in found.values() for item in other.estimates]
             pairs = [(figure, None) for figure in forests(section.estimates, whole)] + pairs
         blocks = []
+        ids = Counter(figure.id for figure, _ in pairs)
         for figure, below in pairs:
             number += 1
-            blocks.append(figure_block(figure, number, words, below))
+            alone = ids[figure.id] == 1 and figure.kind != "forest"
+            of = None if alone or "x" not in figure.axes else words.maybe(figure.axes["x"])
+            blocks.append(figure_block(figure, number, words, below, of=of))
         out.append(
             SectionView(
                 name,

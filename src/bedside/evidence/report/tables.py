@@ -190,16 +190,20 @@ class FigureBlock:
     table_only: bool
 
 
-def figure_block(figure: Figure, number: int, words: Words, below: Figure | None = None) -> FigureBlock:
-    """A figure with its table; the picture carries name and description for those who cannot see it."""
+def figure_block(
+    figure: Figure, number: int, words: Words, below: Figure | None = None, *, of: Both | None = None
+) -> FigureBlock:
+    """A figure with its table; the picture carries name and description for those who cannot see it.
+
+    `of` tells it from others of the same name.
+    """
     name, caption = words.name(figure.id), words.definition(figure.id)
-    if figure.kind == "forest" and "x" in figure.axes:
-        metric = words.maybe(figure.axes["x"])
-        name = Both(f"{name.en}: {metric.en}", f"{name.zh}：{metric.zh}")
+    if of is not None:
+        name = Both(f"{name.en}: {of.en}", f"{name.zh}：{of.zh}")
     svg = draw(figure, words, below)
     if svg is not None:
         svg = _described(svg, number, name, caption)
-    keys = list(figure.columns)
+    keys = _reading_order(figure)
     rows = max((len(column) for column in figure.columns.values()), default=0)
     step = max(1, -(-rows // MOST_CELLS))
     read = {key: words.series if key == figure.axes.get("series") else words.label for key in keys}
@@ -209,6 +213,15 @@ def figure_block(figure: Figure, number: int, words: Words, below: Figure | None
     return FigureBlock(
         number, name, caption, table, svg, [words.maybe(key) for key in keys], cells, rows, part, figure.kind == "table"
     )
+
+
+def _reading_order(figure: Figure) -> list[str]:
+    """The columns as one reads them: series, what is measured, its value and limits, then the rest."""
+    axes = figure.axes
+    labels = figure.columns[axes["y"]] if "y" in axes else ()
+    named = any(isinstance(cell, str) for cell in labels)  # labels on y: bars, forests, confusion matrices
+    wanted = ("series", "y", "x", "low", "high", "value") if named else ("series", "x", "y", "low", "high", "value")
+    return list(dict.fromkeys([*(axes[axis] for axis in wanted if axis in axes), *figure.columns]))
 
 
 def _described(svg: Markup, number: int, name: Both, caption: Both) -> Markup:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from bedside.evidence.estimate import Figure, Scalar
 from bedside.evidence.report.figures.tidy import Tidy
-from bedside.evidence.report.numbers import decimals_of, fixed, plain, tick_text
+from bedside.evidence.report.numbers import common_decimals, fixed, plain, tick_text
 from bedside.evidence.report.palette import SERIES
 from bedside.evidence.report.svg import (
     Plot,
@@ -48,6 +48,7 @@ def draw_bars(figure: Figure, words: Words) -> Markup:
     values, cells = tidy.numbers(value_axis), tidy.cells(label_axis)
     lows = tidy.numbers("low") if tidy.has("low") else [None] * len(values)
     highs = tidy.numbers("high") if tidy.has("high") else [None] * len(values)
+    decimals = common_decimals(tidy.known(value_axis))
     for i, (name, label) in enumerate(zip(names, labels, strict=True)):
         middle = top + step * (i + 0.5)
         parts.append(text(left - 9, middle + 4, label, class_="tick", anchor="end"))
@@ -56,7 +57,11 @@ def draw_bars(figure: Figure, words: Words) -> Markup:
             for row in rows:
                 value = values[row]
                 if cells[row] == name and value is not None:
-                    parts.append(_bar(x, y, thick - 2, value, lows[row], highs[row], SERIES[k % len(SERIES)]))
+                    limits = (lows[row], highs[row])
+                    parts.append(_bar(x, y, thick - 2, value, limits, SERIES[k % len(SERIES)]))
+                    if len(groups) == 1:
+                        end = max(x(end) for end in (0.0, value, limits[1]) if end is not None)
+                        parts.append(text(end + 6, middle + 4, fixed(value, decimals), class_="tick"))
     parts.append(line(x(0), top, x(0), plot.bottom, "zero"))
     parts.append(_x_ticks(plot, words.maybe(tidy.name(value_axis))))
     return drawing(plot.right + 60, plot.bottom + 48, *parts)
@@ -136,18 +141,16 @@ def _histogram(bins: Sequence[tuple[Scalar, list[Bin]]], plot: Plot, words: Word
     return Markup("").join(parts)
 
 
-def _bar(x: Scale, y: float, thick: float, value: float, low: float | None, high: float | None, colour: str) -> Markup:
+def _bar(
+    x: Scale, y: float, thick: float, value: float, limits: tuple[float | None, float | None], colour: str
+) -> Markup:
     a, b = sorted((x(0), x(value)))
     parts = [element("rect", x=a, y=y, width=max(b - a, 0.75), height=thick, class_=f"bar {colour}")]
-    end = max(b, x(0))
+    low, high = limits
     if low is not None and high is not None:
         middle = y + thick / 2
         parts.append(line(x(low), middle, x(high), middle, "whisker ink"))
         parts.extend(line(x(limit), middle - 3, x(limit), middle + 3, "whisker ink") for limit in (low, high))
-        end = max(end, x(high))
-    if thick >= 14:
-        shown = fixed(value, decimals_of(value, low, high))
-        parts.append(text(end + 6, y + thick / 2 + 4, shown, class_="tick"))
     return Markup("").join(parts)
 
 

@@ -58,8 +58,7 @@ def draw(figure: Figure, words: Words, below: Figure | None = None) -> Markup:
     margin = min(190.0, max((width_of(label) for label in named), default=0.0) + 18) if direct else 16.0
     if below is not None:
         margin = NAMES
-    wide = 340.0 if how.square else 460.0
-    high = 340.0 if how.square else 300.0
+    wide, high = (340.0, 340.0) if how.square else (460.0, 300.0) if direct else (340.0, 230.0)
     plot = Plot(
         Scale(*_x_domain(tidy, how), LEFT, LEFT + wide),
         Scale(*_y_domain(tidy, how), TOP + high, TOP),
@@ -86,7 +85,7 @@ def draw(figure: Figure, words: Words, below: Figure | None = None) -> Markup:
         strip, strip_height = histogram_below(below, words, plot, words.maybe(tidy.name("x")))
         parts.append(strip)
         height += strip_height
-    return drawing(LEFT + wide + margin, height, *parts, class_="figure square" if how.square else "figure")
+    return drawing(LEFT + wide + margin, height, *parts, class_="figure" if direct else "figure half")
 
 
 def _label(name: Scalar, words: Words) -> Both | None:
