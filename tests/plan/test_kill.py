@@ -60,6 +60,7 @@ def evidence(home: Path) -> object:
     return json.loads((run / "evidence.json").read_bytes())
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_loses_and_redoes_nothing(place: Path) -> None:
     whole = start(place, "whole")
     began = time.monotonic()
@@ -92,6 +93,7 @@ def test_a_run_killed_again_and_again_loses_and_redoes_nothing(place: Path) -> N
         round_ += 1
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_share_the_work(place: Path) -> None:
     pair = [start(place, "home") for _ in range(2)]
     outputs = [process.communicate(timeout=240)[0] for process in pair]
@@ -114,6 +116,7 @@ def test_a_read_only_workspace_is_said_so(place: Path) -> None:
     assert process.returncode == 2 and "--home" in output and "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_so_and_the_run_goes_on_when_there_is_room(place: Path) -> None:
     home = place / "home"
     home.mkdir()
