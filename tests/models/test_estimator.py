@@ -234,3 +234,22 @@ def test_a_path_takes_missing_values_when_its_library_does() -> None:
     fit({"name": "sklearn", "path": "sklearn.ensemble.HistGradientBoostingClassifier", "max_iter": 3}, data)
     with pytest.raises(DataError, match="takes none"):
         fit("sklearn:sklearn.discriminant_analysis.LinearDiscriminantAnalysis", data)
+
+
+def test_lasso_is_the_minimum_of_its_objective_when_inputs_outnumber_rows() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(60, 400))
+    y = np.where(x[:, :3].sum(axis=1) + rng.normal(size=60) > 0.8, "yes", "no")
+    fields = [*(Field(f"x{i}", "number") for i in range(400)), Field("y", "category", ("target",))]
+    data = Cohort.of(pl.DataFrame({**{f"x{i}": x[:, i] for i in range(400)}, "y": y}), fields)
+    model = fit({"name": "lasso", "strength": 2.0}, data)
+    _, parts, intercept = model.terms(data)
+    c = np.asarray(model.learnt.estimator.coef_).ravel()
+    residual = 1 / (1 + np.exp(-(parts.sum(axis=1) + intercept))) - (y == "yes")
+    # Optimality of Σ log loss + 2 · Σ|c|: the gradient is −2 · sign(c) where c ≠ 0, within ±2 elsewhere, 0 for the
+    # intercept (Tibshirani 1996).
+    gradient = x.T @ residual
+    assert 0 < (c != 0).sum() < 60
+    assert np.abs(gradient[c != 0] + 2 * np.sign(c[c != 0])).max() < 1e-2
+    assert np.abs(gradient).max() < 2 + 1e-2
+    assert abs(residual.sum()) < 0.05

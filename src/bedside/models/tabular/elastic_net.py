@@ -20,10 +20,14 @@ def penalised(task: Task, strength: float, l1_ratio: float, max_iter: int, *, ro
         return LinearElasticNet(alpha=strength / rows, l1_ratio=l1_ratio, max_iter=max_iter, tol=1e-6)
     # Since scikit-learn 1.8 l1_ratio alone says it, and naming the penalty is deprecated.
     named = inspect.signature(LogisticRegression).parameters["penalty"].default != "deprecated"
+    common = {"C": 1 / strength, "l1_ratio": l1_ratio, "max_iter": max_iter, "random_state": seed}
+    if l1_ratio == 1 and task.binary:
+        # Coordinate descent: exact where saga needs minutes (more inputs than rows). It penalises the intercept too,
+        # which a large scaling makes negligible.
+        penalty = {"penalty": "l1"} if named else {}
+        return LogisticRegression(solver="liblinear", intercept_scaling=100.0, tol=1e-6, **common, **penalty)
     penalty = {"penalty": "elasticnet"} if named else {}
-    return LogisticRegression(
-        C=1 / strength, l1_ratio=l1_ratio, solver="saga", max_iter=max_iter, tol=1e-5, random_state=seed, **penalty
-    )
+    return LogisticRegression(solver="saga", tol=1e-4, **common, **penalty)
 
 
 @dataclass(eq=False)
@@ -42,7 +46,7 @@ class ElasticNet(LinearTerms):
 
     strength: float = 1.0
     l1_ratio: float = 0.5
-    max_iter: int = 10_000
+    max_iter: int = 2000
     class_weight: ClassWeight = None
 
     def build(self, task: Task, *, shape: tuple[int, int], seed: int, threads: int) -> Any:
@@ -65,9 +69,9 @@ class Lasso(LinearTerms):
     space: ClassVar[dict[str, Any]] = {"strength": (1e-2, 1e2, "log")}
 
     strength: float = 1.0
-    max_iter: int = 10_000
+    max_iter: int = 2000
     class_weight: ClassWeight = None
 
     def build(self, task: Task, *, shape: tuple[int, int], seed: int, threads: int) -> Any:
-        """scikit-learn's LogisticRegression (saga) or ElasticNet, with l1_ratio 1."""
+        """scikit-learn's LogisticRegression (liblinear; saga for three classes) or ElasticNet, with l1_ratio 1."""
         return penalised(task, self.strength, 1.0, self.max_iter, rows=shape[0], seed=seed)
