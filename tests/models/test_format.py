@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.run import Run
 from bedside.models.conformance import TARGETS, example, task_of
