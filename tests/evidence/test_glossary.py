@@ -139,6 +139,10 @@ class TestText:
         with pytest.raises(ValueError, match="subject"):
             text("stage_gate_failed", "en")
 
+    def test_a_metric_among_the_values_is_put_in_words(self) -> None:
+        assert "Brier 评分" in text("report_beats", "zh", versus="logistic", metric="brier")
+        assert "AUROC" in text("report_beats", "en", versus="logistic", metric="auroc")
+
     def test_a_value_is_never_a_template(self) -> None:
         assert text("stage_gate_failed", "en", subject="{0.__class__}") == "A gate failed: {0.__class__}"
 

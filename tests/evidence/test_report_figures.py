@@ -129,6 +129,24 @@ class TestCurves:
         above, below = bars[0], bars[2]
         assert float(above.get("y", 0)) < float(below.get("y", 0)), "back to back"
 
+    def test_numbers_are_calibrated_on_one_scale_for_both_axes(self) -> None:
+        columns = {
+            "predicted": [100.0, 140.0],
+            "observed": [104.0, 133.0],
+            "low": [101.0, 128.0],
+            "high": [107.0, 138.0],
+        }
+        axes = {"x": "predicted", "y": "observed", "low": "low", "high": "high"}
+        svg = parsed(Figure("calibration_means", "scatter", columns, axes))
+        x, y = axis(ticks(svg, vertical=False)), axis(ticks(svg, vertical=True))
+        assert (x.low, x.high) == (y.low, y.high)
+        (ideal,) = having(svg, "line", "reference")
+        assert float(ideal.get("x1", 0)) == pytest.approx(x(100)) and float(ideal.get("y1", 0)) == pytest.approx(y(100))
+        dots = [(float(dot.get("cx", 0)), float(dot.get("cy", 0))) for dot in having(svg, "circle", "dot")]
+        assert same(dots, [(x(100), y(104)), (x(140), y(133))])
+        first = having(svg, "line", "whisker")[0]
+        assert same([(float(first.get("y1", 0)), float(first.get("y2", 0)))], [(y(101), y(107))])
+
     def test_treating_all_leaves_a_decision_curve_at_its_lower_edge(self) -> None:
         t = [0.1, 0.3, 0.5, 0.7, 0.9]
         treat_all = [0.2 - 0.8 * x / (1 - x) for x in t]

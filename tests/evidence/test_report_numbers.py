@@ -88,6 +88,7 @@ def test_thresholds_and_ticks() -> None:
     assert bound_text(0.8, AUROC) == "0.80"
     assert bound_text(0.125, AUROC) == "0.125"
     assert bound_text(0.0, AUROC) == "0"
+    assert bound_text(7.0, None) == "7"
     assert at_text(0.2) == "0.20"
     assert at_text(0.0125) == "0.0125"
     assert [tick_text(value, step) for value, step in [(0.2, 0.2), (-0.05, 0.05), (500, 250.0), (0.0, 0.5)]] == [

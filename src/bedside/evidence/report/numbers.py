@@ -122,7 +122,7 @@ def bound_text(bound: float, term: Term | None, lang: Lang = "en") -> str:
         return "0"
     percent = _as_percent(None, term)
     shown = bound * 100 if percent else bound
-    least = 0 if percent else 2
+    least = 0 if percent or (shown.is_integer() and abs(shown) >= 2) else 2
     decimals = max(least, len(f"{shown:.10g}".partition(".")[2]))
     return fixed(shown, decimals) + ("%" if percent else "")
 

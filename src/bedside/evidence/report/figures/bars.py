@@ -72,7 +72,8 @@ def draw_histogram(figure: Figure, words: Words) -> Markup:
     tidy = Tidy(figure)
     bins = _bins(tidy)
     edges = [edge for _, rows in bins for low, high, _ in rows for edge in (low, high)]
-    x = Scale(*((0.0, 1.0) if is_share(edges) else domain(edges)), 62, 522)
+    ends = (min(edges), max(edges)) if max(edges) > min(edges) else domain(edges)
+    x = Scale(*((0.0, 1.0) if is_share(edges) else ends), 62, 522)
     plot = Plot(x, Scale(0, 1, 214, 14))
     strip = _histogram(bins, plot, words, words.maybe(tidy.name("y")))
     return drawing(

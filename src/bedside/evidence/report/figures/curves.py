@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -31,17 +32,21 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Convention:
-    """How a figure of one id is always drawn: square over 0–1, with the diagonal, y not below the harm that matters."""
+    """How a figure of one id is always drawn.
 
-    square: bool = False
+    Square over 0–1, or square with one scale for both axes; the diagonal by its name; y not below the harm that matters.
+    """
+
+    square: Literal["unit", "same"] | None = None
     diagonal: str | None = None
     floor_share: float | None = None
 
 
 CONVENTIONS = {
-    "roc": Convention(square=True, diagonal="chance"),
-    "precision_recall": Convention(square=True),
-    "calibration_curve": Convention(square=True, diagonal="ideal"),
+    "roc": Convention("unit", diagonal="chance"),
+    "precision_recall": Convention("unit"),
+    "calibration_curve": Convention("unit", diagonal="ideal"),
+    "calibration_means": Convention("same", diagonal="ideal"),
     # Treating all falls without end as the threshold grows: the axis stops a little below zero, as is the custom.
     "decision_curve": Convention(floor_share=0.25),
 }
@@ -54,18 +59,19 @@ def draw(figure: Figure, words: Words, below: Figure | None = None) -> Markup:
     how = CONVENTIONS.get(figure.id, Convention())
     series = [(_label(name, words), rows) for name, rows in tidy.series()]
     named = [label for label, _ in series if label is not None]
-    direct = not how.square and 1 < len(named) <= len(SERIES)
+    direct = how.square is None and 1 < len(named) <= len(SERIES)
     margin = min(190.0, max((width_of(label) for label in named), default=0.0) + 18) if direct else 16.0
     if below is not None:
         margin = NAMES
-    wide, high = (340.0, 340.0) if how.square else (460.0, 300.0) if direct else (340.0, 230.0)
+    wide, high = (340.0, 340.0) if how.square is not None else (460.0, 300.0) if direct else (340.0, 230.0)
     plot = Plot(
         Scale(*_x_domain(tidy, how), LEFT, LEFT + wide),
         Scale(*_y_domain(tidy, how), TOP + high, TOP),
     )
     parts = [plot.axes(None if below else words.maybe(tidy.name("x")), words.maybe(tidy.name("y")))]
     if how.diagonal is not None:
-        parts.append(line(*plot.point(0, 0), *plot.point(1, 1), "reference"))
+        corners = [plot.point(end, end) for end in (plot.x.low, plot.x.high)]
+        parts.append(line(*corners[0], *corners[1], "reference"))
     styles = [_style(i, name) for i, (name, _) in enumerate(tidy.series())]
     for (_, rows), (colour, _dash) in zip(series, styles, strict=True):
         if tidy.has("low") and tidy.has("high"):
@@ -102,7 +108,9 @@ def _style(index: int, name: Scalar) -> tuple[str, str]:
 def _x_domain(tidy: Tidy, how: Convention) -> tuple[float, float]:
     """0–1 for probabilities, round ends for a cloud; a line starts and ends with its data."""
     known = tidy.known("x")
-    if how.square or is_share(known):
+    if how.square == "same":
+        return domain(tidy.known("x", "y", "low", "high"))
+    if how.square == "unit" or is_share(known):
         return 0.0, 1.0
     tight = tidy.figure.kind != "scatter" and max(known) > min(known)
     return (min(known), max(known)) if tight else domain(known)
@@ -110,8 +118,8 @@ def _x_domain(tidy: Tidy, how: Convention) -> tuple[float, float]:
 
 def _y_domain(tidy: Tidy, how: Convention) -> tuple[float, float]:
     known = tidy.known("y", "low", "high")
-    if how.square:
-        return 0.0, 1.0
+    if how.square is not None:
+        return _x_domain(tidy, how)
     if how.floor_share is not None:
         top = max([*tidy.known("y"), 1e-6])
         return domain([max(min(known), -how.floor_share * top), max(known)])
