@@ -238,7 +238,7 @@ class TestContent:
         assert "The model is not shown to beat age_only on AUROC" in page.words
 
     def test_what_has_no_term_is_shown_and_said(self, page: Page) -> None:
-        listed = page.words[page.words.index("The glossary has no term for these ids") :]
+        listed = page.words[page.words.index("The glossary has no fitting text for these ids") :]
         for key in ("metric_of_a_plugin", "its_method", "finding_of_a_plugin", "hologram"):
             assert key in listed
         assert "This figure has no picture here" in page.words
@@ -294,6 +294,13 @@ def test_a_refused_release_says_which_finding_refused_it() -> None:
     )
     words = Page(render(data)).words
     assert "refused" in words and "Integrity is broken: No gate was declared" in words
+
+
+def test_evidence_older_than_a_term_s_text_still_makes_a_report() -> None:
+    piece = Evidence("plan", findings=(Finding("stage_gate_failed", "caution", {"gate": "auroc>=0.8"}),))
+    words = Page(render(ReportData("x", "run", evidence=(piece,)))).words
+    assert "stage_gate_failed (gate = auroc>=0.8)" in words
+    assert "stage_gate_failed" in words[words.index("The glossary has no fitting text") :]
 
 
 class TestJson:

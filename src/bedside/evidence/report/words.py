@@ -79,8 +79,7 @@ class Words:
         """The name of an id that ought to be a term; an unknown one is shown as it is, and listed."""
         found = self.get(key)
         if found is None:
-            if key not in self.unknown:
-                self.unknown.append(key)
+            self._miss(key)
             return Both.same(key)
         return Both(found.en, found.zh)
 
@@ -106,12 +105,23 @@ class Words:
         return Both("", "") if found is None else Both(found.definition_en, found.definition_zh)
 
     def sentence(self, key: str, values: Mapping[str, Any]) -> Both:
-        """A finding's text with its values put in; an unknown one is shown as id and values, and listed."""
-        if self.get(key) is None:
-            listed = "; ".join(f"{name} = {clean(value)}" for name, value in values.items())
-            return self.name(key) + (f" ({listed})" if listed else "")
-        shown = {name: clean(value) if isinstance(value, str) else value for name, value in values.items()}
-        return Both(text(key, "en", **shown), text(key, "zh", **shown))
+        """A finding's text with its values put in; where there is none that fits, id and values, and the id is listed.
+
+        So a report can still be made of evidence that is older, or newer, than the glossary here.
+        """
+        if self.get(key) is not None:
+            shown = {name: clean(value) if isinstance(value, str) else value for name, value in values.items()}
+            try:
+                return Both(text(key, "en", **shown), text(key, "zh", **shown))
+            except ValueError:  # the text needs a value that the finding does not have
+                pass
+        self._miss(key)
+        listed = "; ".join(f"{name} = {clean(value)}" for name, value in values.items())
+        return Both.same(f"{key} ({listed})" if listed else key)
+
+    def _miss(self, key: str) -> None:
+        if key not in self.unknown:
+            self.unknown.append(key)
 
     def told(self, key: str, **values: Both) -> Both:
         """A sentence whose values are texts in both languages."""

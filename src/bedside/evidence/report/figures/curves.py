@@ -34,7 +34,7 @@ Point = tuple[float, float]
 class Convention:
     """How a figure of one id is always drawn.
 
-    Square over 0–1, or square with one scale for both axes; the diagonal by its name; y not below the harm that matters.
+    Square over 0–1, or square with one scale for both axes; the diagonal by name; y not below the harm that matters.
     """
 
     square: Literal["unit", "same"] | None = None
