@@ -20,6 +20,7 @@ REASONS = (
     ("one subject", "why_one_subject"),
     ("separates", "why_separated"),
     ("constant", "why_constant"),
+    ("the same", "why_constant"),
     ("no row is called", "why_none_called"),
     ("every row is called", "why_all_called"),
     ("no row", "why_no_rows"),
@@ -60,11 +61,6 @@ def attempt(
 def exact(metric: str, value: float, **more: Any) -> Estimate:
     """A number that is counted, not estimated."""
     return Estimate(metric, float(value), exact=True, method="exact_count", **more)
-
-
-def thin(n: int, most: int) -> NDArray[np.int64]:
-    """At most `most` evenly spaced positions of n, both ends included, ascending."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64)) if n else np.empty(0, np.int64)
 
 
 def column(values: Sequence[float] | NDArray[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bedside.checks.assemble import attempt, column
-from bedside.checks.rows import Rows
+from bedside.checks.rows import Rows, distinct
 from bedside.evidence.estimate import Estimate, Figure
 from bedside.evidence.metrics.interval import Interval
 from bedside.evidence.metrics.mean import mean
@@ -41,7 +41,7 @@ def _means(rows: Rows, y: np.ndarray, guess: np.ndarray, level: float) -> Figure
     for code in np.unique(bin_of):
         chosen = bin_of == code
         weights = None if rows.weights is None else rows.weights[chosen]
-        if len(np.unique(rows.subjects[chosen])) < 2:
+        if distinct(rows.subjects[chosen]) < 2:
             continue
         truth = mean(y[chosen], level=level, subject=rows.subjects[chosen], weights=weights)
         points.append((float(np.average(guess[chosen], weights=weights)), truth.value, truth.low, truth.high))

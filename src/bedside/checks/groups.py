@@ -116,14 +116,15 @@ def _levels(item: Field, column: pl.Series) -> tuple[list[str], Ints]:
     return levels, codes.fill_null(-1).to_numpy()
 
 
-def chosen_fields(schema: Schema, by: Sequence[str] | None) -> list[str]:
+def chosen_fields(schema: Schema, by: Sequence[str] | str | None) -> list[str]:
     """The fields to group by: those named, else the sensitive ones. Raises PlanError for one that does not exist."""
     if by is None:
         return [item.name for item in schema.with_role("sensitive")]
+    by = [by] if isinstance(by, str) else list(by)
     unknown = [name for name in by if name not in schema]
     if unknown:
         raise PlanError(f"no field {unknown} to group by", "fields: " + ", ".join(schema.names[:30]))
-    return list(by)
+    return by
 
 
 def check_cuts(cuts: Mapping[str, Sequence[float]], fields: Sequence[str]) -> None:

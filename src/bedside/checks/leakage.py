@@ -41,7 +41,7 @@ class Leakage:
     looks_at: ClassVar[LooksAt] = "inputs"
     main: ClassVar[str] = "allow"
 
-    def __init__(self, allow: Sequence[str] = (), shown: int = 10) -> None:
+    def __init__(self, allow: Sequence[str] | str = (), shown: int = 10) -> None:
         self.allow = allow
         self.shown = shown
 
@@ -62,7 +62,10 @@ class Leakage:
         unknown = [name for name in allow if name not in cohort.schema]
         if unknown:
             raise PlanError(f"leakage: allow names fields that do not exist: {unknown}", "correct or remove them")
-        found = class_alone(cohort, task, level) if isinstance(task, Classify) else number_alone(cohort, task, level)
+        if isinstance(task, Classify):
+            found = class_alone(cohort, task, level, self.shown)
+        else:
+            found = number_alone(cohort, task, level, self.shown)
         findings = [said for each in found if (said := _judge(each, allow)) is not None]
         if not findings:
             fields = sum("target" not in item.roles for item in cohort.schema.inputs)

@@ -69,7 +69,6 @@ def _ranked(frame: pl.DataFrame, names: list[str], event: Bools) -> list[Reading
             x.rank().filter(happened).sum().alias(f"rank {i}"),
             x.filter(happened).count().alias(f"with {i}"),
             x.count().alias(f"all {i}"),
-            x.drop_nulls().n_unique().alias(f"unique {i}"),
         ]
     if not expressions:
         return []
@@ -80,7 +79,7 @@ def _ranked(frame: pl.DataFrame, names: list[str], event: Bools) -> list[Reading
         if with_event in (0, n):
             continue
         auroc = (sums[f"rank {i}"] - with_event * (with_event + 1) / 2) / (with_event * (n - with_event))
-        exact = auroc in (0.0, 1.0) and sums[f"unique {i}"] == 2 and n == len(event)
+        exact = auroc in (0.0, 1.0) and n == len(event) and frame[name].n_unique() == 2
         out.append(_oriented(name, "value", auroc, exact=exact))
     return out
 
@@ -114,7 +113,7 @@ def _levels(column: pl.Series, event: Bools) -> list[Reading]:
         _counted(column.name, "level", hit, size - hit, with_event, n - with_event, level, whole=n == len(event))
         for level, hit, size in counts.iter_rows()
     ]
-    return [max(levels, key=lambda item: item.auroc)]
+    return [max(levels, key=lambda item: (item.auroc, item.sign))]
 
 
 def _counted(

@@ -68,7 +68,12 @@ class Rows:
     def counts(self, chosen: Bools | None = None) -> dict[str, int]:
         """n_rows and n_subjects of the rows chosen (all without a mask)."""
         subjects = self.subjects if chosen is None else self.subjects[chosen]
-        return {"n_rows": len(subjects), "n_subjects": len(np.unique(subjects))}
+        return {"n_rows": len(subjects), "n_subjects": distinct(subjects)}
+
+
+def distinct(codes: Ints) -> int:
+    """How many different codes (≥ 0) there are."""
+    return int(np.count_nonzero(np.bincount(codes)))
 
 
 def known_rows(predictions: Predictions, cohort: Cohort, task: Task) -> Rows:

@@ -12,7 +12,7 @@ import polars as pl
 
 from bedside.checks.assemble import estimate
 from bedside.checks.readings import RANKED, Reading, readings
-from bedside.checks.rows import Bools, Ints
+from bedside.checks.rows import Bools, Ints, distinct
 from bedside.cohort.cohort import Cohort, first_appearance
 from bedside.cohort.schema import Field
 from bedside.evidence.estimate import Estimate
@@ -26,8 +26,7 @@ AUROC = {
     "missing": "missing_pattern_auroc",
 }
 COINCIDENCE = log(1e-6)
-MOST = 50  # readings whose interval is computed, and any beyond them that could reach 0.95
-WORTH = 0.95
+WORTH = 0.95  # a weaker reading has no interval above it, so it is not computed but for those shown
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ def candidates(cohort: Cohort) -> list[Field]:
     return [item for item in cohort.schema.inputs if "target" not in item.roles]
 
 
-def class_alone(cohort: Cohort, task: Classify, level: float) -> list[Alone]:
-    """AUROC (≥ 0.5) of each field's readings against the class it tells best, strongest first."""
+def class_alone(cohort: Cohort, task: Classify, level: float, shown: int) -> list[Alone]:
+    """AUROC (≥ 0.5) of each field's readings against the class it tells best, strongest first: `shown` at least."""
     truth = task.truth(cohort)
     rows = np.flatnonzero(truth >= 0)
     frame, truth = cohort.frame[rows], truth[rows]
@@ -62,8 +61,8 @@ def class_alone(cohort: Cohort, task: Classify, level: float) -> list[Alone]:
     ranked = sorted(best.values(), key=lambda pair: (-pair[0].auroc, pair[0].field, pair[0].pattern))
     out = []
     for i, (item, index) in enumerate(ranked):
-        if i >= MOST and item.auroc < WORTH:
-            break  # the interval of a weaker one cannot lie above it
+        if i >= shown and item.auroc < WORTH:
+            break
         event = truth == index
         found = _estimate(item, frame[item.field], event, subjects, task.classes[index], level)
         if found is not None:
@@ -88,12 +87,12 @@ def _estimate(
 
 def _chance(event: Bools, subjects: Ints) -> float:
     """Log of the chance that a pattern meets the subjects with the event exactly: 2 / C(subjects, with the event)."""
-    n, k = len(np.unique(subjects)), len(np.unique(subjects[event]))
+    n, k = (distinct(codes) for codes in (subjects, subjects[event]))
     return log(2) + lgamma(k + 1) + lgamma(n - k + 1) - lgamma(n + 1)
 
 
-def number_alone(cohort: Cohort, task: Regress, level: float) -> list[Alone]:
-    """Spearman's correlation of each ordered field with a number, strongest first."""
+def number_alone(cohort: Cohort, task: Regress, level: float, shown: int) -> list[Alone]:
+    """Spearman's correlation of each ordered field with a number, strongest first: `shown` at least."""
     truth = task.truth(cohort)
     rows = np.flatnonzero(np.isfinite(truth))
     frame, truth = cohort.frame[rows], truth[rows]
@@ -101,12 +100,12 @@ def number_alone(cohort: Cohort, task: Regress, level: float) -> list[Alone]:
     ranked = _screened(frame, candidates(cohort), truth)
     out = []
     for i, (strength, name) in enumerate(ranked):
-        if i >= MOST and strength < WORTH:
+        if i >= shown and strength < WORTH:
             break
         there = frame[name].is_not_null().to_numpy()
         x = frame[name].drop_nulls().to_physical().cast(pl.Float64).to_numpy()
         if strength >= 1 - 1e-12 and int(there.sum()) > 2:  # the same order: no interval, and no need of one
-            counts = {"n_rows": int(there.sum()), "n_subjects": len(np.unique(subjects[there]))}
+            counts = {"n_rows": int(there.sum()), "n_subjects": distinct(subjects[there])}
             sign = 1.0 if np.corrcoef(x, truth[there])[0, 1] > 0 else -1.0
             same = Estimate("single_field_spearman", sign, sign, sign, level, at={"field": name}, **counts)
             out.append(Alone(same, "rank", counts["n_subjects"] >= 10))

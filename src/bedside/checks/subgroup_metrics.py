@@ -9,7 +9,7 @@ import numpy as np
 
 from bedside.checks.assemble import attempt, estimate
 from bedside.checks.groups import Grouping
-from bedside.checks.rows import Bools, Ints, Rows
+from bedside.checks.rows import Bools, Ints, Rows, distinct
 from bedside.evidence.estimate import Estimate
 from bedside.evidence.metrics import regression
 from bedside.evidence.metrics.interval import Interval
@@ -43,8 +43,8 @@ def enough(rows: Rows, task: Task, members: Bools, fewest: int) -> bool:
     subjects = rows.subjects
     if isinstance(task, Classify) and task.binary:
         event = rows.event
-        return all(len(np.unique(subjects[members & each])) >= fewest for each in (event, ~event))
-    return len(np.unique(subjects[members])) >= fewest
+        return all(distinct(subjects[members & each]) >= fewest for each in (event, ~event))
+    return distinct(subjects[members]) >= fewest
 
 
 def too_few(task: Task) -> str:

@@ -49,7 +49,7 @@ class Subgroups:
 
     def __init__(
         self,
-        by: Sequence[str] | None = None,
+        by: Sequence[str] | str | None = None,
         cuts: Mapping[str, Sequence[float]] | None = None,
         intersections: bool = True,
     ) -> None:

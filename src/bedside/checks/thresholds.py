@@ -35,7 +35,7 @@ class Thresholds:
     looks_at: ClassVar[LooksAt] = "outcome"
     main: ClassVar[str] = "at"
 
-    def __init__(self, at: Sequence[float] = (0.05, 0.1, 0.2, 0.3, 0.5)) -> None:
+    def __init__(self, at: Sequence[float] | float = (0.05, 0.1, 0.2, 0.3, 0.5)) -> None:
         self.at = at
 
     def __call__(
@@ -51,14 +51,15 @@ class Thresholds:
         reference: dict[str, Predictions] | None = None,
     ) -> Evidence:
         """Estimates and the figure. Raises PlanError for a threshold outside (0, 1), DataError for rows that differ."""
-        wrong = [t for t in self.at if not 0 < t < 1]
+        at = [self.at] if isinstance(self.at, int | float) else list(self.at)
+        wrong = [t for t in at if not 0 < t < 1]
         if wrong:
             raise PlanError(f"thresholds {wrong} do not lie between 0 and 1", "a threshold is a probability")
         if not isinstance(task, Classify) or not task.binary:
             return two_classes_only(self.name)
         rows = known_rows(predictions, cohort, task)
         estimates = _consequences(rows, rows.of(predictions.calls) == 1, None, level)
-        for t in sorted({float(t) for t in self.at}):
+        for t in sorted({float(t) for t in at}):
             estimates += _consequences(rows, rows.score >= t, {"threshold": t}, level)
         return Evidence(self.name, tuple(estimates), (_figure(rows),), rows.findings)
 
