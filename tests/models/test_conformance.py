@@ -5,6 +5,7 @@ Fast: logistic, LightGBM, rules, majority. The others are marked slow (make test
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
+from bedside.cohort import plugins
 from bedside.cohort.run import Run
 from bedside.models import catalogue
 from bedside.models.conformance import RULES, SEED, Case, check_model, example, in_fresh_process, targets_of, task_of
@@ -80,6 +82,25 @@ def test_conforms(name: str, i: int, spec: Any, target: str, rule: str, case_of:
 def test_the_suite_can_be_run_on_one_model(tmp_path: Path) -> None:
     done = check_model("majority", ["event"], folder=tmp_path)
     assert len(done) == len(RULES)
+
+
+def test_the_suite_judges_another_packages_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "site" / "bedside_warning_score-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bedside-warning-score\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[bedside.models]\nwarning_score = bedside_warning_score:WarningScore\n")
+    example_folder = Path(__file__).parents[2] / "examples" / "plugin_model"
+    for folder in (example_folder, tmp_path / "site"):
+        monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", f"{example_folder}{os.pathsep}{tmp_path / 'site'}")
+    plugins.catalogue.cache_clear()
+    try:
+        spec = {"name": "warning_score", "limits": {"age": [0, 64], "marker": [0, 1.2]}}
+        done = check_model(spec, ["event", "grade"], folder=tmp_path / "cases")
+    finally:
+        monkeypatch.undo()
+        plugins.catalogue.cache_clear()
+    assert len(done) == 2 * len(RULES)
 
 
 # -- equals the library it wraps ----------------------------------------------------------------------------------

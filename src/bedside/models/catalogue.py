@@ -60,14 +60,20 @@ def installed(extra: str | None) -> bool:
     return module is None or find_spec(module) is not None
 
 
+def named(spec: Any) -> tuple[str, dict[str, Any]]:
+    """Name and parameters of a model's spec; `sklearn:dotted.path` is the model `sklearn` with that path."""
+    name, parameters = plugins.parse_spec(spec)
+    if name.startswith("sklearn:"):
+        return "sklearn", {"path": name.removeprefix("sklearn:"), **parameters}
+    return name, parameters
+
+
 def build(spec: Any) -> Any:
     """An unfitted model from its spec: a name, {name: …, parameter: …} or `sklearn:dotted.path`.
 
     Raises PlanError for an unknown name or parameter (with the ones there are), MissingExtra naming what to install.
     """
-    name, parameters = plugins.parse_spec(spec)
-    if name.startswith("sklearn:"):
-        name, parameters = "sklearn", {"path": name.removeprefix("sklearn:"), **parameters}
+    name, parameters = named(spec)
     kind = plugins.load("models", name)
     known = inspect.signature(kind).parameters
     if not any(item.kind is inspect.Parameter.VAR_KEYWORD for item in known.values()):
@@ -86,9 +92,8 @@ def build(spec: Any) -> Any:
 def default_calibration(spec: Any) -> str:
     """How a model's probabilities are calibrated when the plan does not say: not at all when they come from a
     likelihood that no class weights bend, else "auto"."""
-    name, parameters = plugins.parse_spec(spec)
-    kind = plugins.load("models", name.split(":")[0])
-    if getattr(kind, "calibrated", False) and parameters.get("class_weight") is None:
+    name, parameters = named(spec)
+    if getattr(plugins.load("models", name), "calibrated", False) and parameters.get("class_weight") is None:
         return "none"
     return "auto"
 

@@ -229,9 +229,9 @@ def leaves_its_input_alone(case: Case) -> None:
 
 def refuses_an_unknown_parameter(case: Case) -> None:
     """A parameter it does not have is an error of the plan, at the latest when fitted."""
-    model = catalogue.build(case.spec)
+    name, parameters = catalogue.named(case.spec)
     try:
-        case.fit(case.train, {**model.parameters(), "name": model.name, "no_such_parameter": 1})
+        case.fit(case.train, {name: {**parameters, "no_such_parameter": 1}})
     except PlanError as error:
         if "no_such_parameter" not in str(error):
             raise NotConforming(f"the unknown parameter is not named: {error}") from None

@@ -58,6 +58,7 @@ class Fitted:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, without what steps and model save themselves."""
+        parameters = self.model.parameters() if hasattr(self.model, "parameters") else {}
         return {
             "task": self.task.to_json(),
             "schema": self.schema.to_json(),
@@ -65,7 +66,7 @@ class Fitted:
             "n_rows": self.n_rows,
             "n_subjects": self.n_subjects,
             "steps": [step.name for step in self.steps],
-            "model": {"name": self.model.name, "parameters": self.model.parameters()},
+            "model": {"name": self.model.name, "parameters": parameters},
             "tuned": None if self.tuned is None else self.tuned.to_json(),
             "calibration": self.calibration.to_json(),
             "threshold": None if self.threshold is None else self.threshold.to_json(),
@@ -128,6 +129,7 @@ class Pipeline:
         train = in_row_order(train)
         search = None if search is None or len(search) == 0 else search
         model, tuned = catalogue.build(self.asked["model"]), None
+        target(train, task, model.name)  # a missing target or a single class is refused before anything is fitted
         if self.asked["tuning"] is not None:
             tuning = Tuning.of(self.asked["tuning"], run)
             tuned = tune(self.asked["model"], self.asked["steps"], train, search, task=task, run=run, tuning=tuning)

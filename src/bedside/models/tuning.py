@@ -91,7 +91,7 @@ def tune(
 ) -> Tuned:
     """Search a model's space; raises PlanError for a model without one, DataError when a fold cannot be made."""
     model = catalogue.build(spec)
-    name, given = model.name, dict(model.parameters())
+    name, given = model.name, dict(model.parameters()) if hasattr(model, "parameters") else catalogue.named(spec)[1]
     space = tuning.space if tuning.space is not None else getattr(model, "space", {})
     if not space:
         raise PlanError(f"model '{name}' has nothing to tune", "name a space, or leave tuning out")
