@@ -13,6 +13,7 @@ import pytest
 from bedside.checks import default_checks, run_checks
 from bedside.cohort import plugins
 from bedside.cohort.run import Run
+from bedside.cohort.schema import Field
 from bedside.errors import PlanError
 from bedside.evidence import glossary
 from bedside.evidence.estimate import Evidence
@@ -182,3 +183,45 @@ def test_checks_load_no_model_library():
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "hostile", ["one row", "one patient", "two rows", "certain", "constant", "one class", "empty input", "weights"]
+)
+def test_hostile_predictions_are_answered_not_crashed_on(make_binary, hostile):
+    case = make_binary(60)
+    n = {"one row": 1, "two rows": 2}.get(hostile, 60)
+    rows = np.flatnonzero(case.y == 0) if hostile == "one class" else np.arange(n)
+    case = case.take(rows)
+    frame = case.cohort.frame
+    if hostile == "one patient":
+        frame = frame.with_columns(pl.lit("same").alias("subject"))
+    if hostile == "empty input":
+        frame = frame.with_columns(pl.lit(None, dtype=pl.Float64).alias("marker"))
+    cohort = case.cohort.derive(frame)
+    if hostile == "weights":
+        weights = pl.Series(np.arange(60) % 3 + 0.5)
+        cohort = cohort.with_columns({"w": weights}, [Field("w", "number", ("weight",))])
+    p = case.p
+    if hostile == "certain":
+        p = case.y.astype(float)
+    if hostile == "constant":
+        p = np.full(len(p), 0.5)
+    made = case.predictions.with_columns(**{"p:yes": p, "p:no": 1 - p})
+    changed = type(case)(cohort, case.task, made)
+    reference = {"other": case.predictions}
+    for spec in [*default_checks(case.task), "leakage", "baseline"]:
+        found = changed.check(spec, reference=reference)
+        assert Evidence.from_json(found.to_json()).digest == found.digest
+        assert {item.why_not for item in found.estimates} - {None} <= set(glossary.terms())
+
+
+def test_weights_are_those_of_the_field_with_that_role(binary):
+    from sklearn import metrics as sk
+
+    weights = np.random.default_rng(0).uniform(0.1, 3, 400)
+    cohort = binary.cohort.with_columns({"w": pl.Series(weights)}, [Field("w", "number", ("weight",))])
+    found = type(binary)(cohort, binary.task, binary.predictions).check("performance")
+    assert found.find("auroc").value == pytest.approx(sk.roc_auc_score(binary.y, binary.p, sample_weight=weights))
+    brier = np.average((binary.p - binary.y) ** 2, weights=weights)
+    assert found.find("brier").value == pytest.approx(brier)

@@ -117,7 +117,7 @@ def _measured(model: Model, cohort: Cohort, task: Classify, level: float) -> dic
     out: dict[str, Interval | str] = {}
     for name, metric in METRICS.items():
         try:
-            out[name] = metric(rows.event, rows.score, level=level, subject=rows.subjects)
+            out[name] = metric(rows.event, rows.score, level=level, subject=rows.subjects, weights=rows.weights)
         except ValueError as error:
             out[name] = reason(str(error))
     return out

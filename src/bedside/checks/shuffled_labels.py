@@ -62,7 +62,7 @@ class ShuffledLabels:
         more = {"n_events": int(rows.event.sum()), "otherwise": rows.counts()}
         found = attempt(
             "auroc_shuffled_labels",
-            lambda: auroc(rows.event, rows.score, level=LEVEL, subject=rows.subjects),
+            lambda: auroc(rows.event, rows.score, level=LEVEL, subject=rows.subjects, weights=rows.weights),
             LEVEL,
             **more,
         )

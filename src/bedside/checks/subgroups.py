@@ -82,15 +82,13 @@ class Subgroups:
         chosen, refused = _choose(groupings, rows, task, refuse=True)
         if self.intersections:
             chosen += _choose(intersections(groupings), rows, task, refuse=False)[0]
-        of_groups = family_level(level, max(sum(len(each.codes) for each in chosen), 1))
+        if not any(each.codes for each in chosen):
+            return Evidence(self.name, tuple(refused), (), (*rows.findings, *findings, *_refused(refused)))
+        of_groups = family_level(level, sum(len(each.codes) for each in chosen))
         calls = rows.of(predictions.calls) if isinstance(task, Classify) else None
         overall, found = estimates(rows, calls, task, chosen, level, of_groups, seed)
-        found += refused
-        if refused:
-            n = len({str(item.group) for item in refused})
-            findings.append(finding("subgroups_refused", "caution", n=n, fewest=FEWEST_EVENTS))
-        findings += _lower(overall, found)
-        return Evidence(self.name, tuple(found), (), (*rows.findings, *findings))
+        findings += [*_refused(refused), *_lower(overall, found)]
+        return Evidence(self.name, (*found, *refused), (), (*rows.findings, *findings))
 
     def _groupings(self, seen: Cohort) -> tuple[list[Grouping], list[Finding]]:
         names, cuts = self.fields(seen.schema), self.cuts or {}
@@ -128,6 +126,12 @@ def _choose(
                 ]
         chosen.append(Chosen(each, tuple(codes)))
     return chosen, refused
+
+
+def _refused(refused: Sequence[Estimate]) -> list[Finding]:
+    """How many groups were refused."""
+    n = len({str(item.group) for item in refused})
+    return [finding("subgroups_refused", "caution", n=n, fewest=FEWEST_EVENTS)] if n else []
 
 
 def _lower(overall: Sequence[Estimate], found: Sequence[Estimate]) -> list[Finding]:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from bedside.checks.assemble import column, estimate, exact, finding, two_classes_only
+from bedside.checks.assemble import attempt, exact, finding, two_classes_only
+from bedside.checks.decision_figures import decision_figures
 from bedside.checks.protocol import Fit, LooksAt, Needs
 from bedside.checks.rows import Floats, Rows, known_rows, same_rows
 from bedside.checks.thresholds import declared_threshold
 from bedside.cohort.cohort import Cohort
 from bedside.errors import PlanError
-from bedside.evidence.estimate import Estimate, Evidence, Figure, Finding
+from bedside.evidence.estimate import Estimate, Evidence, Finding
 from bedside.evidence.metrics.interval import Interval
 from bedside.evidence.metrics.proportions import proportion
-from bedside.evidence.metrics.utility import interventions_avoided, net_benefit, net_benefit_difference
+from bedside.evidence.metrics.utility import (
+    Curve,
+    NetBenefit,
+    interventions_avoided,
+    net_benefit,
+    net_benefit_difference,
+)
 from bedside.models.predictions import Predictions
 from bedside.models.protocol import Model
 from bedside.models.task import Classify, Task
@@ -75,10 +83,8 @@ class Utility:
         estimates = []
         for t in sorted({float(t) for t in (default if self.at is None else self.at)}):
             estimates += self._at(rows, others, t, level)
-        findings = [*rows.findings, *_findings(estimates)]
-        shared = {"prevalence": self.prevalence, "level": level, "subject": rows.subjects, "weights": rows.weights}
-        figures = [_decision_curve(rows, others, grid, shared), _avoided(rows, grid, shared)]
-        return Evidence(self.name, tuple(estimates), tuple(figures), tuple(findings))
+        figures = decision_figures(rows, others, grid, self.prevalence, level)
+        return Evidence(self.name, tuple(estimates), tuple(figures), (*rows.findings, *_findings(estimates)))
 
     def _grid(self, declared: float | None) -> Floats:
         low, high = 0.01, 0.5
@@ -92,30 +98,46 @@ class Utility:
         return np.linspace(low, high, self.points)
 
     def _at(self, rows: Rows, others: dict[str, Floats], t: float, level: float) -> list[Estimate]:
-        y, p = rows.event, rows.score
+        y, p, odds = rows.event, rows.score, t / (1 - t)
         shared = {"prevalence": self.prevalence, "level": level, "subject": rows.subjects, "weights": rows.weights}
-        more: dict[str, Any] = {**rows.counts(), "n_events": int(np.count_nonzero(y)), "at": {"threshold": t}}
-        curve = net_benefit(y, p, [t], **shared)
-        odds = t / (1 - t)
-        estimates = [estimate("net_benefit", _first(curve.model, curve), level, **more)]
-        if self.prevalence is None:
+        more: dict[str, Any] = {
+            "n_events": int(np.count_nonzero(y)),
+            "at": {"threshold": t},
+            "otherwise": rows.counts(),
+        }
+
+        def model() -> Interval:
+            curve = net_benefit(y, p, [t], **shared)
+            return _first(curve.model, curve, rows)
+
+        def everyone() -> Interval:
             rate = proportion(y, level=level, subject=rows.subjects, weights=rows.weights)
             value, low, high = (x - (1 - x) * odds for x in (rate.value, rate.low, rate.high))
-            everyone = Interval(value, low, high, rate.se * (1 + odds), rate.method)
-            estimates.append(estimate("net_benefit_treat_all", everyone, level, **more))
+            return replace(rate, value=value, low=low, high=high, se=rate.se * (1 + odds))
+
+        def against(other: Floats | None) -> Interval:
+            curve = net_benefit_difference(y, p, other, [t], **shared)
+            return _first(curve.value, curve, rows)
+
+        def avoided() -> Interval:
+            curve = interventions_avoided(y, p, [t], **shared)
+            return _first(curve.value, curve, rows)
+
+        estimates = [attempt("net_benefit", model, level, **more)]
+        if self.prevalence is None:
+            estimates.append(attempt("net_benefit_treat_all", everyone, level, **more))
         else:
-            estimates.append(exact("net_benefit_treat_all", float(curve.all[0]), **more))
+            value = self.prevalence - (1 - self.prevalence) * odds
+            estimates.append(exact("net_benefit_treat_all", value, at=more["at"], **rows.counts()))
         for name, other in [("treat_all", None), *others.items()]:
-            difference = net_benefit_difference(y, p, other, [t], **shared)
-            estimates.append(estimate("net_benefit", _first(difference.value, difference), level, versus=name, **more))
-        avoided = interventions_avoided(y, p, [t], **shared)
-        estimates.append(estimate("interventions_avoided", _first(avoided.value, avoided), level, **more))
-        return estimates
+            estimates.append(attempt("net_benefit", lambda o=other: against(o), level, versus=name, **more))
+        return [*estimates, attempt("interventions_avoided", avoided, level, **more)]
 
 
-def _first(value: Floats, curve: Any) -> Interval:
+def _first(value: Floats, curve: NetBenefit | Curve, rows: Rows) -> Interval:
     """The one point of a curve as an interval."""
-    return Interval(float(value[0]), float(curve.low[0]), float(curve.high[0]), float(curve.se[0]), curve.method)
+    ends = float(curve.low[0]), float(curve.high[0]), float(curve.se[0])
+    return Interval(float(value[0]), *ends, curve.method, **rows.counts())
 
 
 def _findings(estimates: list[Estimate]) -> list[Finding]:
@@ -128,33 +150,3 @@ def _findings(estimates: list[Estimate]) -> list[Finding]:
             at = (item.at or {})["threshold"]
             found.append(finding(key, "caution", threshold=at, value=item.value, low=item.low, high=item.high))
     return found
-
-
-def _decision_curve(rows: Rows, others: dict[str, Floats], grid: Floats, shared: dict[str, Any]) -> Figure:
-    y = rows.event
-    curve = net_benefit(y, rows.score, grid, **shared)
-    blank = np.full(len(grid), np.nan)
-    lines = [("model", curve.model, curve.low, curve.high)]
-    lines += [(name, net_benefit(y, p, grid, **shared).model, blank, blank) for name, p in others.items()]
-    lines += [("treat_all", curve.all, blank, blank), ("treat_none", curve.none, blank, blank)]
-    columns = {
-        "threshold": column(np.tile(grid, len(lines))),
-        "net_benefit": column(np.concatenate([line[1] for line in lines])),
-        "low": column(np.concatenate([line[2] for line in lines])),
-        "high": column(np.concatenate([line[3] for line in lines])),
-        "series": [line[0] for line in lines for _ in grid],
-    }
-    axes = {"x": "threshold", "y": "net_benefit", "low": "low", "high": "high", "series": "series"}
-    return Figure("decision_curve", "band", columns, axes)
-
-
-def _avoided(rows: Rows, grid: Floats, shared: dict[str, Any]) -> Figure:
-    curve = interventions_avoided(rows.event, rows.score, grid, **shared)
-    columns = {
-        "threshold": column(grid),
-        "interventions_avoided": column(curve.value),
-        "low": column(curve.low),
-        "high": column(curve.high),
-    }
-    axes = {"x": "threshold", "y": "interventions_avoided", "low": "low", "high": "high"}
-    return Figure("interventions_avoided_curve", "band", columns, axes)

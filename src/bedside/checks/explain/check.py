@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bedside.checks.assemble import estimate, exact, finding
+from bedside.checks.assemble import attempt, estimate, exact, finding
 from bedside.checks.explain import figures
 from bedside.checks.explain.contributions import Contributions, contributions
 from bedside.checks.explain.permutation import permutation_importance
+from bedside.checks.explain.stability import stability
 from bedside.checks.protocol import Fit, LooksAt, Needs
 from bedside.cohort.cohort import Cohort
 from bedside.errors import PlanError
-from bedside.evidence.estimate import Estimate, Evidence, Finding
-from bedside.evidence.metrics.bootstrap import percentile_limits, subject_weights
+from bedside.evidence.estimate import Evidence, Finding
 from bedside.evidence.metrics.interval import Interval
 from bedside.evidence.metrics.mean import mean
 from bedside.models.predictions import Predictions
@@ -104,15 +105,16 @@ class Explain:
         order = np.argsort(-size.mean(axis=0), kind="stable")[: self.shown]
         estimates = []
         for i in order:
-            interval = mean(size[:, i], level=level, subject=subjects)
-            at = {"field": found.fields[i]}
-            estimates.append(estimate("mean_contribution", _not_below_zero(interval), level, at=at))
+            more = {"at": {"field": found.fields[i]}, "otherwise": {"n_rows": len(seen), "n_subjects": seen.n_subjects}}
+            estimates.append(
+                attempt("mean_contribution", lambda i=i: _size(size[:, i], subjects, level), level, **more)
+            )
         shown = [figures.importance(estimates)]
         shown += [figure for i in order[:6] if (figure := figures.dependence(found, seen, found.fields[i])) is not None]
         shown.append(figures.single_rows(found, positions, self.single, 8))
-        stability = _stability(size, subjects, self.bootstraps, level, seed)
+        steady = stability(size, subjects, self.bootstraps, level, seed)
         counts = {"n_rows": len(seen), "n_subjects": seen.n_subjects}
-        estimates += [exact("additivity_error", found.error, **counts), *stability]
+        estimates += [exact("additivity_error", found.error, **counts), *steady]
         said: list[Finding] = [
             finding(f"explained_by_{found.method}", "info", rows=len(seen)),
             finding(f"contributions_{found.scale}"),
@@ -139,36 +141,7 @@ class Explain:
         return Evidence(self.name, tuple(estimates), (figures.importance(estimates),), tuple(said))
 
 
-def _not_below_zero(found: Interval) -> Interval:
-    """An interval of a mean of sizes, which has no negative end."""
-    low = max(found.low, 0.0)
-    return Interval(found.value, low, found.high, found.se, found.method, found.n_rows, found.n_subjects)
-
-
-def _stability(
-    size: NDArray[np.float64], subjects: NDArray[np.int64], replicates: int, level: float, seed: int
-) -> list[Estimate]:
-    """Mean Spearman correlation of the fields' importances between these rows and bootstrap samples of subjects."""
-    from scipy.stats import rankdata
-
-    n, k = size.shape
-    count = int(subjects.max()) + 1
-    more: dict[str, Any] = {"n_rows": n, "n_subjects": count}
-    if k < 3 or count < 2:
-        return [
-            Estimate("importance_stability", None, why_not="why_too_few_fields" if k < 3 else "why_one_subject", **more)
-        ]
-    by_subject = np.zeros((count, k))
-    np.add.at(by_subject, subjects, size)
-    drawn = np.concatenate([w @ by_subject for w in subject_weights(count, replicates, seed=seed)])
-    ranks = rankdata(drawn, axis=1) - (k + 1) / 2
-    whole = rankdata(by_subject.sum(axis=0)) - (k + 1) / 2
-    norms = np.sqrt((ranks**2).sum(axis=1) * (whole**2).sum())
-    correlation = np.divide(ranks @ whole, norms, out=np.full(replicates, np.nan), where=norms > 0)
-    try:
-        low, high, se = percentile_limits(correlation, level)
-    except ValueError:
-        return [Estimate("importance_stability", None, why_not="not_estimable", **more)]
-    value = float(np.nanmean(correlation))
-    interval = Interval(value, min(low, value), max(high, value), se, "bootstrap_subject", n, count)
-    return [estimate("importance_stability", interval, level)]
+def _size(sizes: NDArray[np.float64], subjects: NDArray[np.int64], level: float) -> Interval:
+    """The mean of sizes (rows,), whose interval has no negative end."""
+    found = mean(sizes, level=level, subject=subjects)
+    return replace(found, low=max(found.low, 0.0))
