@@ -44,11 +44,13 @@ def demo(home: Home = None, threads: Threads = None) -> None:
 def report(
     folder: Annotated[Path, typer.Argument(help="The folder of a run or of a release.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; .html or .json.", show_default=False)] = None,
+    home: Home = None,
 ) -> None:
-    """Render the report of a run or release again, as a page or as JSON."""
+    """Render the report of a run or release again, with overrides signed since, as a page or as JSON."""
+    from bedside.evidence.keys import trusted_keys
     from bedside.plan.reporting import render_again
 
-    print(f"report   {render_again(folder, out)}")
+    print(f"report   {render_again(folder, out, trusted_keys(open_workspace(home).keys))}")
 
 
 @app.command()

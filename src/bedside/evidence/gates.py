@@ -44,7 +44,7 @@ class Gate:
 
     @property
     def id(self) -> str:
-        """A readable name, unique among the gates of a plan, such as `auroc>=0.8` or `worst_group:sensitivity>=0.85`."""
+        """A readable name, unique among the gates of a plan, such as `worst_group:sensitivity>=0.85`."""
         bounds = [
             f">={self.low:g}" if self.low is not None else "",
             f"<={self.high:g}" if self.high is not None else "",
@@ -186,7 +186,7 @@ def decide_stage(
     caps: Mapping[str, Stage] | None = None,
     autonomous_allowed: bool = False,
 ) -> StageDecision:
-    """Decide the stage: `broken` integrity findings refuse any; `caps` bound it by reason (a waived duplicate check)."""
+    """Decide the stage: `broken` integrity findings refuse any; `caps` bound it, each by its reason."""
     if broken:
         return StageDecision(None, asked, tuple(("stage_integrity_broken", item) for item in broken))
     reasons: list[tuple[str, str]] = []

@@ -155,7 +155,8 @@ def make_task(cohort: Cohort, spec: TaskSpec) -> Task:
     if isinstance(positive, bool):
         positive = "true" if positive else "false"
     label = None if positive is None else str(positive)
-    return Classify.of(cohort, spec.target, label, risk=spec.risk, costs=spec.costs)
+    costs = None if spec.costs is None else spec.costs.model_dump()
+    return Classify.of(cohort, spec.target, label, risk=spec.risk, costs=costs)
 
 
 def split(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:

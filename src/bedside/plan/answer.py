@@ -12,6 +12,7 @@ from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.schema import physical_type
 from bedside.errors import DataError
+from bedside.models.predictions import Predictions
 from bedside.plan.api import IN_MEMORY
 from bedside.plan.opened import Opened
 from bedside.plan.plan_file import Plan, parse_plan
@@ -85,13 +86,11 @@ def answer_table(release: Opened, raw: Cohort) -> pl.DataFrame:
     """One row an answer: row_id, probability of each class (or value), call, threshold, and `outside_training`: the
     inputs that lie outside what training showed, with how (below, above, unseen, missing)."""
     cleaned = release.clean(raw)
-    predictions = release.pipeline.predict(cleaned)
+    predictions: Predictions = release.pipeline.predict(cleaned)
     keep = ["row_id", *release.task.columns]
     keep += [name for name in ("call", "threshold") if name in predictions.frame.columns]
-    flags = (
-        release.pipeline.outside(cleaned)
-        .group_by("row_id")
-        .agg((pl.col("field") + " " + pl.col("why")).str.join("; ").alias("outside_training"))
-    )
+    outside: pl.DataFrame = release.pipeline.outside(cleaned)
+    told = (pl.col("field") + " " + pl.col("why")).str.join("; ").alias("outside_training")
+    flags = outside.group_by("row_id").agg(told)
     answers = predictions.frame.select(keep).join(flags, on="row_id", how="left", maintain_order="left")
     return answers.with_columns(pl.col("outside_training").fill_null(""))

@@ -127,7 +127,7 @@ def _judged(
 
 def _reads_inputs(spec: Any) -> bool:
     check = plugins.load("checks", plugins.parse_spec(spec)[0])
-    return check.needs != "predictions" or check.looks_at == "inputs"
+    return bool(check.needs != "predictions" or check.looks_at == "inputs")
 
 
 def _with_truth(table: Cohort, truth: str, scores: set[str]) -> tuple[Cohort, int]:

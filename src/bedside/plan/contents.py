@@ -81,7 +81,7 @@ def k_anonymity(cohort: Cohort, fields: Sequence[str]) -> int:
     if not fields:
         return 0
     groups = cohort.frame.group_by(list(fields)).agg(pl.col("subject").n_unique())
-    return int(groups["subject"].min() or 0)  # type: ignore[call-overload]
+    return int(groups["subject"].to_numpy().min()) if groups.height else 0
 
 
 def golden_rows(raw: Cohort, seed: int, *, without: str) -> Cohort:

@@ -102,7 +102,7 @@ def n_for_slope(prevalence: float, c_statistic: float = TRUE_AUROC) -> int:
 
 
 def binormal_logits(prevalence: float, c_statistic: float, rows: int = 10_000) -> NDArray[np.float64]:
-    """Logits of calibrated risks with this prevalence and c-statistic, shape (rows,): two normal classes of one variance.
+    """Logits of calibrated risks with this prevalence and c-statistic, shape (rows,): two normal classes, one variance.
 
     With variance s² the log likelihood ratio has mean ±s²/2 in the classes, and c = Φ(s/√2).
     """

@@ -48,8 +48,21 @@ def scalar(value: Any) -> str:
 
 def flow(value: Any) -> str:
     """A mapping or list as YAML on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False)
+    text = yaml.dump(
+        value, Dumper=_OneLine, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False
+    )
     return str(text).strip()
+
+
+class _OneLine(yaml.SafeDumper):
+    """Writes text that holds a line break, or another character that cannot be seen, in double quotes with escapes."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
+
+
+_OneLine.add_representer(str, _text)
 
 
 def listed(columns: Sequence[str], most: int) -> str:
@@ -206,16 +219,13 @@ def _model(model: str, reason: str, task: Task) -> list[str]:
 def _threshold(choices: Choices, task: Task) -> list[str]:
     if not (isinstance(task, Classify) and task.binary):
         return []
-    rule, why = "choose: youden", "most sensitivity + specificity in the tune part"
+    rule, why = "youden", "most sensitivity + specificity in the tune part"
     if choices.risk == "high":
-        rule, why = (
-            "choose: sensitivity, at_least: 0.9",
-            "9 of 10 events of the tune part, since a missed one harms most",
-        )
+        rule, why = "{sensitivity: 0.9}", "9 of 10 events of the tune part, since a missed one harms most"
     return [
         f"# From which probability on the event is called. Here: {why}.",
-        "# Others: specificity (at_least), youden, cost (with task.costs), fixed (value: 0.2).",
-        f"threshold: {{{rule}, on: tune}}",
+        "# Others: {specificity: 0.9}, youden, cost (with task.costs), {net_benefit: 0.1}, or a number such as 0.2.",
+        f"threshold: {rule}",
     ]
 
 

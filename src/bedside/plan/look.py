@@ -200,11 +200,12 @@ def _why_ignore(cohort: Cohort, item: Field, distinct: int) -> str | None:
     many = distinct > max(20, rows / 2)
     if names.says(item.name, "birth") and (many or item.kind in ("time", "text")):
         return "a birth date identifies"
-    if names.says(item.name, "identifies") and (item.kind == "text" or (many and item.kind != "time")):
+    coded = item.kind == "category" or (item.kind == "number" and _whole(column))
+    if names.says(item.name, "identifies") and (item.kind == "text" or (many and coded)):
         return "identifies a person"
     if item.kind == "text" and not _mostly_number(column):
         return "free text, or an id"
-    if many and names.names_an_id(item.name) and (item.kind != "number" or _whole(column)):
+    if many and names.names_an_id(item.name) and (item.kind == "text" or coded):
         return "an id"
     return None
 

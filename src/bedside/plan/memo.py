@@ -137,8 +137,8 @@ class Memo:
 
     def _start(self, key: str, label: str) -> int:
         with self._engine.begin() as connection:
-            made = connection.execute(_attempts.insert().values(key=key, label=label[:200], started=time.time()))
-            return int(made.inserted_primary_key[0])
+            new = _attempts.insert().values(key=key, label=label[:200], started=time.time())
+            return int(connection.execute(new.returning(_attempts.c.id)).scalar_one())
 
     def _finish(self, key: str, action: str, output: dict[str, Any], attempt: int) -> None:
         with self._engine.begin() as connection:

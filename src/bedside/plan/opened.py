@@ -56,14 +56,15 @@ class Opened:
 
     def predict(self, raw: Cohort) -> Predictions:
         """Predictions for raw rows: the very same cleaning, steps, model, calibration and threshold."""
-        return self.pipeline.predict(self.clean(raw))
+        made: Predictions = self.pipeline.predict(self.clean(raw))
+        return made
 
     def row(self, values: Mapping[str, Any]) -> Cohort:
         """A cohort of one raw row given as JSON; raises DataError for a field that is unknown or mistyped."""
         unknown = sorted(set(values) - set(self.schema.names))
         if unknown:
             raise DataError(f"unknown fields {unknown}", "the fields are in input.schema.json")
-        columns = {}
+        columns: dict[str, list[Any]] = {}
         for item in self.schema.fields:
             value = values.get(item.name)
             if item.kind == "time" and isinstance(value, str):

@@ -22,6 +22,13 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+class Costs(_Strict):
+    """Cost of a miss and of a false alarm, per case, in one unit."""
+
+    false_negative: Annotated[float, Field(gt=0)]
+    false_positive: Annotated[float, Field(gt=0)]
+
+
 class CohortSpec(BaseModel):
     """Which reader reads what; every further key is a parameter of the reader."""
 
@@ -42,7 +49,7 @@ class TaskSpec(_Strict):
     regress: str | None = None
     positive: str | int | bool | None = None
     risk: Literal["low", "medium", "high"] = "high"
-    costs: dict[Literal["false_negative", "false_positive"], float] | None = None
+    costs: Costs | None = None
 
     @model_validator(mode="after")
     def _one_target(self) -> TaskSpec:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bedside.cohort.digest import canonical_json
 from bedside.evidence.estimate import Evidence, Scalar
 from bedside.evidence.gates import Judgement, StageDecision
+from bedside.evidence.keys import TrustedKeys
 from bedside.evidence.report.data import ReportData
 from bedside.plan.plan_file import Plan
 
@@ -58,8 +60,20 @@ def run_report(
     )
 
 
-def render_again(folder: Path, out: Path | None) -> Path:
-    """Render a run's or release's report from its stored evidence; returns where it lies."""
+def overrides_of(folder: Path, trusted: TrustedKeys) -> list[dict[str, str | None]]:
+    """Every override of a release, by whom and why, for the report: they show for ever."""
+    from bedside.plan.approve import approvals
+    from bedside.plan.opened import open_release
+
+    return [
+        {"gate": gate, "by": each.signer.name, "reason": reason, "key": each.signer.key_id, "stage": each.stage}
+        for each in approvals(open_release(folder, trusted), trusted)
+        for gate, reason in each.overrides.items()
+    ]
+
+
+def render_again(folder: Path, out: Path | None, trusted: TrustedKeys) -> Path:
+    """Render a run's or release's report from its stored evidence, with later overrides; returns where it lies."""
     import json
 
     from bedside.cohort.atomic import atomic_write
@@ -72,6 +86,8 @@ def render_again(folder: Path, out: Path | None) -> Path:
     judged = json.loads(record.read_bytes() if record.is_file() else (folder / "run.json").read_bytes())
     judged = judged if record.is_file() else judged["judged"]
     data = run_report(parse_plan(made.plan, "plan.yaml")[0], made.facts, made.evidence, judged)
+    if record.is_file():
+        data = replace(data, overrides=overrides_of(folder, trusted))
     target = out if out is not None else Path(f"{folder.name}.html")
     if target.suffix == ".json":
         atomic_write(target, json.dumps(data.to_json(), ensure_ascii=False, indent=1).encode())

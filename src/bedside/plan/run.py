@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import json_digest
 from bedside.cohort.workspace import Workspace
@@ -137,9 +139,7 @@ class Conductor:
                     self._path_of(name),
                     {"fold": fold},
                     {"cohort": cohort, "split": kept["split"], "pipeline": fitted["pipeline"]},
-                    lambda fold=fold, fitted=fitted: actions.predict(
-                        self.bench, cohort, kept, fitted["pipeline"], fold
-                    ),
+                    partial(actions.predict, self.bench, cohort, kept, fitted["pipeline"], fold),
                     label=f"predict {name}, fold {fold + 1}/{kept['folds']}",
                 )
             )
@@ -193,7 +193,7 @@ class Conductor:
         )
         out = []
         for spec in checks_of(plan):
-            name = spec if isinstance(spec, str) else str(spec.get("name", next(iter(spec))))
+            name = plugins.parse_spec(spec)[0]
             done = self.memoised(
                 "check",
                 "checks",
@@ -206,7 +206,8 @@ class Conductor:
                     "pipeline": pipeline["pipeline"],
                     "task": kept["task"],
                 },
-                lambda spec=spec: actions.check(
+                partial(
+                    actions.check,
                     self.bench,
                     plan,
                     spec,
@@ -247,8 +248,6 @@ class Conductor:
         )
 
     def _keeps_rows(self) -> bool:
-        from bedside.cohort import plugins
-
         return bool(getattr(plugins.load("models", self.plan.model.name.split(":")[0]), "keeps_rows", False))
 
     def _facts(
