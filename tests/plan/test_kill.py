@@ -61,6 +61,8 @@ def evidence(home: Path) -> object:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(3600 if SOAK else 300)
 def test_a_run_killed_again_and_again_loses_and_redoes_nothing(place: Path) -> None:
     whole = start(place, "whole")
     began = time.monotonic()

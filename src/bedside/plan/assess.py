@@ -242,7 +242,8 @@ def read_table(path: Path, *, subject: str | None, missing: Sequence[str] | None
     parameters: dict[str, Any] = {"subject": subject}
     if missing is not None:
         parameters["missing"] = list(missing)
-    return Tables(**parameters).read(path)
+    cohort = Tables(**parameters).read(path)
+    return replace(cohort, schema=replace(cohort.schema, name=path.stem))
 
 
 def parse_gate(text: str) -> dict[str, Any]:
