@@ -1,0 +1,257 @@
+"""Runs every recipe on real data through the command line and writes what came of it into docs/results.md.
+
+    python benchmarks/real_data/results.py --data ../shared/data --work DIR [--only pima golub-leukaemia] [--write]
+
+Each recipe is carried out as a user would: the plan beside its table, `bedside run`, the same again (all remembered),
+`bedside verify`. Without --write the tables are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from datasets import golub, physionet2012
+
+from bedside.evidence.estimate import Estimate, Evidence
+from bedside.evidence.gates import Judgement
+from bedside.evidence.glossary import term, text
+from bedside.evidence.report.numbers import estimate_text, plain
+from bedside.synth.admissions import simulate
+from bedside.synth.export import write_csv
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "results.md"
+BEGIN, END = "<!-- real data: begin -->\n", "<!-- real data: end -->\n"
+VERDICTS = {"pass": "✓ pass", "fail": "✕ fail", "not_enough": "? not enough evidence"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recipe, what it is in words, and how its table comes to lie beside it."""
+
+    recipe: str
+    about: str
+    lay: Callable[[Path, Path], None]
+
+
+def link(file: str) -> Callable[[Path, Path], None]:
+    """The file of the data folder itself, under its own name."""
+
+    def lay(data: Path, folder: Path) -> None:
+        (folder / Path(file).name).symlink_to((data / file).resolve())
+
+    return lay
+
+
+SOURCES = (
+    Source("demo-admissions", "simulated admissions (the demo)", lambda _, to: _simulated(to)),
+    Source("pima", "Pima diabetes", link("ehr/uci_small/pima-indians-diabetes.csv")),
+    Source("cleveland-heart", "Cleveland heart disease", link("ehr/heart_cleveland/heart_cleveland_upload.csv")),
+    Source("wisconsin-cytology", "Wisconsin breast cytology", link("ehr/uci_small/breast-cancer-wisconsin.csv")),
+    Source("diabetes-130", "Diabetes-130, readmission < 30 days", link("ehr/diabetes130/dataset_diabetes.zip")),
+    Source(
+        "physionet-2012",
+        "PhysioNet 2012, death in hospital",
+        lambda data, to: _written(write_csv(physionet2012(data), to / "physionet-2012.csv")),
+    ),
+    Source(
+        "golub-leukaemia",
+        "Golub leukaemia, 7129 probes",
+        lambda data, to: _written(write_csv(golub(data), to / "golub-leukaemia.csv")),
+    ),
+)
+
+
+def _simulated(folder: Path) -> None:
+    write_csv(simulate(24_000, 7), folder / "admissions.csv")
+
+
+def _written(_dictionary: Path) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left behind."""
+
+    source: Source
+    facts: Mapping[str, Any]
+    stage: str | None
+    asked: str
+    judgements: Sequence[Judgement]
+    evidence: Sequence[Evidence]
+    seconds: float
+    seconds_again: float
+    verified: str
+
+    def find(self, metric: str, versus: str | None = None) -> Estimate | None:
+        """The estimate of the whole test part."""
+        found = (each.find(metric, versus=versus) for each in self.evidence)
+        return next((each for each in found if each is not None), None)
+
+
+def carry_out(source: Source, data: Path, work: Path) -> Result:
+    """Lay table and plan down, run, run again, verify."""
+    folder, home = work / source.recipe, work / "home"
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    source.lay(data, folder)
+    plan = folder / f"{source.recipe}.yaml"
+    plan.write_bytes(resources.files("bedside.recipes").joinpath(plan.name).read_bytes())
+    seconds, said = _bedside("run", plan, "--home", home, codes=(0, 3))
+    seconds_again, said = _bedside("run", plan, "--home", home, codes=(0, 3))
+    lines = dict(line.split(maxsplit=1) for line in said.splitlines() if line.startswith(("report ", "release ")))
+    run_folder = Path(lines["report"]).parent
+    summary = json.loads((run_folder / "run.json").read_text(encoding="utf-8"))
+    pieces = json.loads((run_folder / "evidence.json").read_text(encoding="utf-8"))
+    verified = "no release"
+    if "release" in lines:
+        _, said = _bedside("verify", lines["release"], "--home", home, codes=(0,))
+        verified = "verified"
+    return Result(
+        source,
+        summary["facts"],
+        summary["judged"]["stage"],
+        summary["judged"]["asked"],
+        [Judgement.from_json(each) for each in summary["judged"]["judgements"]],
+        [Evidence.from_json(each) for each in pieces],
+        seconds,
+        seconds_again,
+        verified,
+    )
+
+
+def _bedside(*arguments: str | Path, codes: Sequence[int]) -> tuple[float, str]:
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "bedside", *map(str, arguments)], capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    if done.returncode not in codes:
+        sys.exit(f"bedside {' '.join(map(str, arguments))}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return seconds, done.stdout
+
+
+def number(estimate: Estimate | None, *, n: bool = False) -> str:
+    """An estimate as everywhere, or a dash."""
+    return "—" if estimate is None else estimate_text(estimate, term(estimate.metric), n=n).replace("\u00a0", " ")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def overview(results: Sequence[Result]) -> str:
+    """One line a data set."""
+    rows = []
+    for each in results:
+        auroc, baseline = each.find("auroc"), each.facts["baselines"][0]
+        rows.append(
+            [
+                each.source.about,
+                plain(each.facts["rows"]),
+                plain(each.facts["subjects"]),
+                "—" if auroc is None else f"{plain(auroc.n_events)} of {plain(auroc.n_rows)}",
+                each.facts["model"],
+                number(auroc),
+                f"{number(each.find('auroc', baseline))} ({baseline})",
+                number(each.find("calibration_slope")),
+                number(each.find("oe_ratio")),
+                f"{each.stage or 'none'} (asked: {each.asked})",
+                f"{each.seconds:.0f} s, then {each.seconds_again:.1f} s",
+            ]
+        )
+    head = ["data", "rows", "patients", "events in test rows", "model", "AUROC", "AUROC minus baseline"]
+    return table([*head, "calibration slope", "O : E", "stage", "time"], rows)
+
+
+def details(result: Result) -> str:
+    """Gates and groups of one data set, and what the report warns of."""
+    facts = result.facts
+    split = facts["split"]
+    how = f"{split['folds']} folds" if split["kind"] == "k_fold" else f"hold-out, {split['test']:.0%} of patients"
+    out = [f"### {result.source.about}\n"]
+    out.append(
+        f"Recipe [`{result.source.recipe}.yaml`](../src/bedside/recipes/{result.source.recipe}.yaml); {how}; "
+        f"{plain(facts['rows_read'])} rows read, {plain(facts['rows'])} after cleaning; release {result.verified}.\n"
+    )
+    rows = []
+    for each in result.judgements:
+        group = "" if each.estimate is None or each.estimate.group is None else _group(each.estimate)
+        decides = "" if each.n_deciding is None else f"n ≈ {plain(each.n_deciding)}"
+        rows.append([f"`{each.gate.id}`", VERDICTS[each.verdict], number(each.estimate, n=True) + group, decides])
+    out.append(table(["gate", "verdict", "estimate that decided", "would decide"], rows))
+    groups = [
+        [_group(each), plain(each.n_rows), plain(each.n_events), number(each)]
+        for piece in result.evidence
+        for each in piece.estimates
+        if each.metric == "auroc" and each.group is not None and len(each.group) == 1
+    ]
+    if groups:
+        out.append("AUROC of groups (intervals adjusted for the number of groups):\n")
+        out.append(table(["group", "n", "events", "AUROC"], groups))
+    cautions = dict.fromkeys(
+        text(each.id, "en", **each.values)
+        for piece in result.evidence
+        for each in piece.findings
+        if each.severity != "info"
+    )
+    if cautions:
+        out.append("The report warns:\n\n" + "\n".join(f"- {each}" for each in cautions) + "\n")
+    return "\n".join(out)
+
+
+def _group(estimate: Estimate) -> str:
+    return " (" + ", ".join(f"{name} {value}" for name, value in (estimate.group or {}).items()) + ")"
+
+
+def page(results: Sequence[Result]) -> str:
+    """The section of docs/results.md."""
+    return "\n".join(
+        [
+            "## Real data\n",
+            "Every line is one recipe of `src/bedside/recipes` carried out by `bedside run` on the table as it was "
+            "published, with nothing tuned by hand. All numbers are of patients that the model did not see (out of "
+            "fold where the split has folds). `not enough evidence` is an answer: beside it stands the n that would "
+            f"decide if the value stayed. Times are wall time on {os.cpu_count()} cores: the first run, then the same "
+            "again when everything is remembered.\n",
+            "```sh\npython benchmarks/real_data/results.py --data DATA --work DIR --write\n```\n",
+            overview(results),
+            *[details(each) for each in results],
+        ]
+    )
+
+
+def main() -> None:
+    """Run, and print or write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
+    parser.add_argument("--work", type=Path, required=True, help="where tables, plans and the workspace are laid")
+    parser.add_argument("--only", nargs="+", choices=[each.recipe for each in SOURCES])
+    parser.add_argument("--write", action="store_true", help="write the section into docs/results.md")
+    given = parser.parse_args()
+    chosen = [each for each in SOURCES if given.only is None or each.recipe in given.only]
+    made = page([carry_out(each, given.data, given.work) for each in chosen])
+    if not given.write:
+        print(made)
+        return
+    before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else f"# Results\n\n{BEGIN}{END}"
+    head, rest = before.split(BEGIN)
+    tail = rest.split(END)[1]
+    PAGE.write_text(f"{head}{BEGIN}\n{made}\n{END}{tail}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
