@@ -74,7 +74,7 @@ def test_not_applicable_to_the_kind_of_study_or_without_the_method():
     rows = tripod(FACTS, FOUND)
     assert of(rows, "13")["status"] == "not_applicable"  # no class weights
     assert of(rows, "24")["status"] == "not_applicable"  # nothing updated
-    weighted = tripod({**FACTS, "class_weight": "balanced"}, FOUND)
+    weighted = tripod({**FACTS, "model": {"name": "logistic", "class_weight": "balanced"}}, FOUND)
     assert of(weighted, "13")["status"] == "filled"
 
 

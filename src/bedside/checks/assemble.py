@@ -58,9 +58,9 @@ def attempt(
         return Estimate(metric, None, why_not=reason(str(error)), **{**otherwise, **more})
 
 
-def exact(metric: str, value: float, **more: Any) -> Estimate:
-    """A number that is counted, not estimated."""
-    return Estimate(metric, float(value), exact=True, method="exact_count", **more)
+def exact(metric: str, value: float, *, method: str = "exact_count", **more: Any) -> Estimate:
+    """A number that is counted, or computed by a formula, not estimated."""
+    return Estimate(metric, float(value), exact=True, method=method, **more)
 
 
 def column(values: Sequence[float] | NDArray[Any]) -> list[Any]:

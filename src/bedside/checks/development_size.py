@@ -71,13 +71,13 @@ class DevelopmentSize:
             raise PlanError(f"development_size: {error}", "correct r2_cox_snell or parameters") from None
         needed = dict(zip(NEEDED, (size.n, size.shrinkage, size.optimism, size.overall_risk), strict=True))
         at = {"parameters": parameters}
-        estimates = [exact(metric, each, at=at, **counts) for metric, each in needed.items()]
+        estimates = [exact(metric, each, method="formula", at=at, **counts) for metric, each in needed.items()]
         n = _learnt_from(model) if self.n is None else self.n
         if n is None:
             said = finding("development_needs", n=size.n, events=size.events, parameters=parameters)
             return Evidence(self.name, tuple(estimates), (), (*rows.findings, said))
         per = min(prevalence, 1 - prevalence) * n / parameters
-        estimates.append(exact("events_per_parameter", per, at=at, **counts))
+        estimates.append(exact("events_per_parameter", per, method="formula", at=at, **counts))
         small = n < size.n or per < FEW_PER_PARAMETER
         key, severity = ("development_too_small", "caution") if small else ("development_adequate", "info")
         said = finding(key, severity, n=n, needed=size.n, parameters=parameters, per_parameter=per)

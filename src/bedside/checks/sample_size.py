@@ -78,7 +78,7 @@ class SampleSize:
             refused = Estimate("n_required_validation", None, why_not=why, **counts)
             return Evidence(self.name, (refused,), (), tuple(findings))
         needed = dict(zip(METRICS, (size.n, size.oe, size.slope, size.c_statistic), strict=True))
-        estimates = [exact(metric, each, **counts) for metric, each in needed.items()]
+        estimates = [exact(metric, each, method="formula", **counts) for metric, each in needed.items()]
         key, severity = ("validation_adequate", "info") if n >= size.n else ("validation_too_small", "caution")
         findings.append(finding(key, severity, n=n, needed=size.n))
         return Evidence(self.name, tuple(estimates), (), tuple(findings))

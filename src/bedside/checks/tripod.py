@@ -29,9 +29,9 @@ def tripod(plan_facts: Mapping[str, Any], evidence: Iterable[Evidence]) -> list[
     """One row an item: item, section, topic, en, zh, `status` (filled, author, not_applicable), `pointers`, `answer`.
 
     `plan_facts` are the plan's own keys (cohort, clean, task, split, steps, model, …, nested mappings) and the run's
-    (`study`: development, evaluation or both; parts, flow, versions, plan_digest); `author` maps an item's number to
-    the author's words, which fill it. A pointer is `plan:<key>`, `check:<name>`, `metric:<id>` or `figure:<id>`;
-    those that lead somewhere are returned, also for items that need the author's words beside them.
+    (`study`: development, evaluation or both; rows, test_rows, versions); `author` maps an item's number to the
+    author's words, which fill it. A pointer is `plan:<key>`, `check:<name>`, `metric:<id>`, `figure:<id>` or
+    `finding:<id>`; those that lead somewhere are returned, also for items that need the author's words beside them.
     Raises DataError for another `study` or an author's answer to an item that does not exist.
     """
     study = plan_facts.get("study", "both")
@@ -51,12 +51,17 @@ def _row(
     found = [pointer for pointer in row["pointers"] if _leads(pointer, facts, there)]
     if answer is not None:
         status = "filled"
-    elif not set(row["applies"].split(";")) & set(parts) or not all(_leads(p, facts, there) for p in row["only_if"]):
+    elif not set(row["applies"].split(";")) & set(parts) or not _applies(row["only_if"], facts, there):
         status = "not_applicable"
     else:
         status = "filled" if found and not row["author"] else "author"
     kept = {key: row[key] for key in ("item", "section", "topic", "en", "zh")}
     return {**kept, "status": status, "pointers": [] if status == "not_applicable" else found, "answer": answer}
+
+
+def _applies(only_if: list[str], facts: Mapping[str, Any], there: set[str]) -> bool:
+    """Whether the run used the method that an item is about."""
+    return not only_if or any(_leads(pointer, facts, there) for pointer in only_if)
 
 
 def _there(evidence: Iterable[Evidence]) -> set[str]:
@@ -65,6 +70,7 @@ def _there(evidence: Iterable[Evidence]) -> set[str]:
         found.add(f"check:{piece.check}")
         found.update(f"metric:{item.metric}" for item in piece.estimates)
         found.update(f"figure:{item.id}" for item in piece.figures)
+        found.update(f"finding:{item.id}" for item in piece.findings)
     return found
 
 

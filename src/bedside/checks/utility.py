@@ -128,7 +128,7 @@ class Utility:
             estimates.append(attempt("net_benefit_treat_all", everyone, level, **more))
         else:
             value = self.prevalence - (1 - self.prevalence) * odds
-            estimates.append(exact("net_benefit_treat_all", value, at=more["at"], **rows.counts()))
+            estimates.append(exact("net_benefit_treat_all", value, method="formula", at=more["at"], **rows.counts()))
         for name, other in [("treat_all", None), *others.items()]:
             estimates.append(attempt("net_benefit", lambda o=other: against(o), level, versus=name, **more))
         return [*estimates, attempt("interventions_avoided", avoided, level, **more)]

@@ -114,7 +114,7 @@ class Explain:
         shown.append(figures.single_rows(found, positions, self.single, 8))
         steady = stability(size, subjects, self.bootstraps, level, seed)
         counts = {"n_rows": len(seen), "n_subjects": seen.n_subjects}
-        estimates += [exact("additivity_error", found.error, **counts), *steady]
+        estimates += [exact("additivity_error", found.error, method="formula", **counts), *steady]
         said: list[Finding] = [
             finding(f"explained_by_{found.method}", "info", rows=len(seen)),
             finding(f"contributions_{found.scale}"),
