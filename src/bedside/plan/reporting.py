@@ -56,7 +56,7 @@ def run_report(
         evidence=tuple(evidence),
         judgements=tuple(Judgement.from_json(each) for each in judged["judgements"]),
         stage=StageDecision(judged["stage"], judged["asked"], tuple((a, b) for a, b in judged["reasons"])),
-        tripod=tripod({**plan.to_json(), **facts}, evidence),
+        tripod=tripod({**facts, **plan.to_json()}, evidence),
     )
 
 

@@ -46,6 +46,8 @@ _CHECKS = {
     "comparison": "baselines",
     "compare": "baselines",
     "sample_size": "sample_size",
+    "development_size": "sample_size",
+    "shuffled_labels": "quality",
 }
 # What a reader looks for under calibration or utility, also when one check gave it with everything else.
 _METRICS = {
