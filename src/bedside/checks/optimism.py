@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -132,7 +132,8 @@ def _corrected(
     task: Classify,
     level: float,
 ) -> list[Estimate]:
-    counts = {"n_rows": len(cohort), "n_subjects": cohort.n_subjects, "n_events": int((task.truth(cohort) == 1).sum())}
+    counts: dict[str, Any] = {"n_rows": len(cohort), "n_subjects": cohort.n_subjects}
+    counts["n_events"] = int((task.truth(cohort) == 1).sum())
     if isinstance(apparent, str) or len(optimism) < max(2, (1 - MOST_FAILED) * wanted):
         why = apparent if isinstance(apparent, str) else "why_too_few_events"
         return [Estimate(f"{name}_{end}", None, why_not=why, **counts) for end in ("corrected", "optimism")]

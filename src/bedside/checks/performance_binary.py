@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def binary(
     """Every estimate and figure of calls (rows,) and scores against the truth."""
     y, p, subject, weights = rows.event, rows.score, rows.subjects, rows.weights
     n_events = int(np.count_nonzero(y))
-    shared = {"level": level, "subject": subject, "weights": weights}
+    shared: dict[str, Any] = {"level": level, "subject": subject, "weights": weights}
     of_scores: dict[str, Callable[[], Interval]] = {
         "auroc": lambda: auroc(y, p, **shared),
         "average_precision": lambda: average_precision(y, p, replicates=replicates, seed=seed, **shared),

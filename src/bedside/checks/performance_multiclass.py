@@ -58,5 +58,5 @@ def _of_class(
         "specificity": lambda: of_calls.specificity_of(made, level),
         "ppv": lambda: of_calls.ppv_of(made, level),
     }
-    more = {"at": {"class": label}, "n_events": int(np.count_nonzero(y)), "otherwise": rows.counts()}
+    more: dict[str, Any] = {"at": {"class": label}, "n_events": int(np.count_nonzero(y)), "otherwise": rows.counts()}
     return [attempt(name, compute, level, **more) for name, compute in found.items()]

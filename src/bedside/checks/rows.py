@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from bedside.models.task import Classify, Task
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Number = TypeVar("Number", np.float64, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +51,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def of(self, values: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64] | NDArray[np.int64]:
+    def of(self, values: NDArray[Number]) -> NDArray[Number]:
         """Values of every prediction cut to these rows."""
-        return values[self.positions]
+        return np.asarray(values[self.positions])
 
     def take(self, chosen: Bools) -> Rows:
         """The rows chosen by a mask of shape (rows,)."""
@@ -65,7 +67,7 @@ class Rows:
             weights=weights,
         )
 
-    def counts(self, chosen: Bools | None = None) -> dict[str, int]:
+    def counts(self, chosen: Bools | None = None) -> dict[str, Any]:
         """n_rows and n_subjects of the rows chosen (all without a mask)."""
         subjects = self.subjects if chosen is None else self.subjects[chosen]
         return {"n_rows": len(subjects), "n_subjects": distinct(subjects)}

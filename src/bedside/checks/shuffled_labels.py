@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -59,7 +59,7 @@ class ShuffledLabels:
         side = rng.permutation(cohort.n_subjects)[cohort.subject_codes] % 2
         learner, other = (shuffled.take(np.flatnonzero(side == half)) for half in (0, 1))
         rows = known_rows(fit(learner, seed).predict(other), other, task)
-        more = {"n_events": int(rows.event.sum()), "otherwise": rows.counts()}
+        more: dict[str, Any] = {"n_events": int(rows.event.sum()), "otherwise": rows.counts()}
         found = attempt(
             "auroc_shuffled_labels",
             lambda: auroc(rows.event, rows.score, level=LEVEL, subject=rows.subjects, weights=rows.weights),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lgamma, log
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -105,7 +105,7 @@ def number_alone(cohort: Cohort, task: Regress, level: float, shown: int) -> lis
         there = frame[name].is_not_null().to_numpy()
         x = frame[name].drop_nulls().to_physical().cast(pl.Float64).to_numpy()
         if strength >= 1 - 1e-12 and int(there.sum()) > 2:  # the same order: no interval, and no need of one
-            counts = {"n_rows": int(there.sum()), "n_subjects": distinct(subjects[there])}
+            counts: dict[str, Any] = {"n_rows": int(there.sum()), "n_subjects": distinct(subjects[there])}
             sign = 1.0 if np.corrcoef(x, truth[there])[0, 1] > 0 else -1.0
             same = Estimate("single_field_spearman", sign, sign, sign, level, at={"field": name}, **counts)
             out.append(Alone(same, "rank", counts["n_subjects"] >= 10))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,7 @@ def _of_part(part: Part, level: float, group: dict[str, str] | None) -> list[Est
 
 
 def _plain(rows: Rows, hit: Bools | None, task: Task, level: float, group: dict[str, str] | None) -> list[Estimate]:
-    shared = {"level": level, "subject": rows.subjects, "weights": rows.weights}
+    shared: dict[str, Any] = {"level": level, "subject": rows.subjects, "weights": rows.weights}
     unit = None if isinstance(task, Classify) else task.unit
     found: dict[str, Callable[[], Interval]]
     if hit is not None:

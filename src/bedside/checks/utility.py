@@ -99,7 +99,12 @@ class Utility:
 
     def _at(self, rows: Rows, others: dict[str, Floats], t: float, level: float) -> list[Estimate]:
         y, p, odds = rows.event, rows.score, t / (1 - t)
-        shared = {"prevalence": self.prevalence, "level": level, "subject": rows.subjects, "weights": rows.weights}
+        shared: dict[str, Any] = {
+            "prevalence": self.prevalence,
+            "level": level,
+            "subject": rows.subjects,
+            "weights": rows.weights,
+        }
         more: dict[str, Any] = {
             "n_events": int(np.count_nonzero(y)),
             "at": {"threshold": t},
