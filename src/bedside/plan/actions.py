@@ -288,13 +288,20 @@ def check(
     reference: Mapping[str, Mapping[str, str]],
     task: Mapping[str, Any],
     pipeline: str,
-    refit: bool,
+    cohort_digest: str,
+    kept: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The evidence of one check on the test predictions."""
+    """The evidence of one check on the test predictions; one that fits again gets the development rows instead."""
     from bedside.checks import run_checks
 
-    cohort = bench.cohort(evaluated)
-    made = get_predictions(bench.store, predictions, task)
+    needs = plugins.build("checks", spec).needs
+    if needs == "refit" and kept["folds"] == 1:
+        fold = get_split(bench, kept).folds[0]
+        cohort = bench.cohort(cohort_digest).take(np.sort(np.concatenate([fold.train, fold.tune])))
+        made = bench.pipeline(pipeline).predict(cohort)
+    else:
+        cohort = bench.cohort(evaluated)
+        made = get_predictions(bench.store, predictions, task)
     others = {name: get_predictions(bench.store, kept, task) for name, kept in reference.items()}
 
     def refitted(train: Cohort, seed: int) -> Any:
@@ -313,10 +320,11 @@ def check(
             model=bench.pipeline(pipeline),
             fit=refitted,
             reference=others,
+            strict=True,
         ),
     )
     evidence = replace(evidence, check=plugins.parse_spec(spec)[0])
-    if refit:
+    if needs == "model" and kept["folds"] > 1:
         evidence = replace(evidence, findings=(*evidence.findings, Finding("model_is_refit_on_all_rows", "info")))
     evidence = evidence.with_sources(cohort=evaluated, predictions=predictions["content"])
     return {"evidence": put_evidence(bench.store, evidence)}

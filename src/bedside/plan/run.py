@@ -201,6 +201,8 @@ class Conductor:
                 {"check": spec, "level": plan.level, "procedure": procedure},
                 {
                     "cohort": pooled["cohort"],
+                    "all": cohort,
+                    "split": kept["split"],
                     "predictions": pooled["predictions"],
                     "reference": others,
                     "pipeline": pipeline["pipeline"],
@@ -216,7 +218,8 @@ class Conductor:
                     reference=others,
                     task=kept["task"],
                     pipeline=pipeline["pipeline"],
-                    refit=kept["folds"] > 1,
+                    cohort_digest=cohort,
+                    kept=kept,
                 ),
                 label=f"check {name}",
             )
