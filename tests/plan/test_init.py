@@ -207,6 +207,13 @@ def test_no_value_of_an_identity_column_is_shown(tmp_path: Path, capsys: pytest.
     assert set(about["ignore"]) == {"full_name", "birth_date", "note"}
 
 
+def test_a_column_of_names_is_no_target_and_none_is_shown(tmp_path: Path) -> None:
+    columns = {"surname": [f"Muster{i}" for i in range(400)], **small()}
+    with pytest.raises(PlanError, match="400 different values") as told:
+        written(tmp_path, columns, wishes=Wishes(target="surname", positive="Muster7"))
+    assert "Muster" not in str(told.value)
+
+
 # -- what it asks and what it takes by default ------------------------------------------------------------------------
 
 
@@ -416,6 +423,7 @@ def test_pima_has_its_famous_zeros(shared_data: Path) -> None:
     assert found.columns == {"glucose": 5, "blood_pressure": 35, "skin": 227, "insulin": 374, "bmi": 11}
 
 
+@pytest.mark.slow
 def test_diabetes130_is_known_for_what_it_is(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "ehr/diabetes130/dataset_diabetes.zip"
     with pytest.raises(DataError, match="2 files") as told:

@@ -169,6 +169,11 @@ def _positive(cohort: Cohort, target: str, kind: str, wish: str | None, ask: Ask
         if wish is not None:
             raise PlanError(f"'{target}' is a number, so it has no positive class", "leave --positive out")
         return None, True
+    values = cohort[target].drop_nulls().n_unique()
+    if values > looking.MOST_CLASSES:  # said without showing any: they may be names
+        raise PlanError(
+            f"'{target}' has {values} different values, too many for classes", "name another column with --target"
+        )
     counts = looking.classes(cohort, target)
     if wish is not None and wish not in counts:
         raise PlanError(f"'{wish}' is no value of '{target}'", f"it has {listed(list(counts), 10)}")

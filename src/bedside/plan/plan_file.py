@@ -196,7 +196,10 @@ class Plan(_Strict):
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a plan (for editors)."""
     schema = Plan.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Bedside plan, format 1", **schema}
+    candidate = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Candidate"}]}  # a bare name is one too
+    schema["properties"]["model"] = candidate
+    schema["properties"]["baseline"]["items"] = candidate
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Bedside plan, format 1"}
 
 
 def load_plan(path: Path) -> tuple[Plan, Document]:
