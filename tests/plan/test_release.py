@@ -98,6 +98,20 @@ def test_evidence_that_does_not_follow_from_the_rows_is_found_even_when_signed(
     assert answers["verify_integrity"] == "ok" and answers["verify_recompute"] == "fail"
 
 
+def test_an_estimate_left_out_of_the_evidence_is_found(release: Path, tmp_path: Path) -> None:
+    """Somebody with a key leaves out the group that does worst and signs again."""
+    from bedside.plan.release import SIGNATURE, seal
+
+    folder = copied(release, tmp_path)
+    pieces = json.loads((folder / "evidence.json").read_bytes())
+    (groups,) = [piece for piece in pieces if piece["check"] == "subgroups"]
+    groups["estimates"] = [item for item in groups["estimates"] if item["group"] != {"sex": "female"}]
+    (folder / "evidence.json").write_bytes(json.dumps(pieces).encode())
+    (folder / SIGNATURE).unlink()
+    seal(folder, "small", load_or_create_key(tmp_path / "keys", "mallory"))
+    assert results(verify_release(folder, {}))["verify_recompute"] == "fail"
+
+
 def test_verdicts_that_do_not_follow_from_the_evidence_are_found(release: Path, tmp_path: Path) -> None:
     from bedside.plan.release import SIGNATURE, seal
 
