@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bedside.cohort.cohort import Cohort
 from bedside.errors import BedsideError
 from bedside.intake import Tables
+from bedside.intake.events import Events
 
 TABLE = 'id,age,sex,when,x\na,50,F,2020-01-01,1.5\nb,?,M,2020-02-01T10:00Z,"2,5"\nc,7,F,,NA\n'
 CALM = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -51,6 +52,27 @@ def test_mutated_tables(tmp_path: Path, data: st.DataObject) -> None:
         content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
         content = content or bytearray(b"x")
     survives(tmp_path / "t", bytes(content), subject="id", fields={"age": "number"}, missing=["?"])
+
+
+WORDS = st.text(alphabet=st.sampled_from("idwhenaluekcor,:;|\"'\n 019.-{}[]é"), max_size=120)
+
+
+@CALM
+@given(content=WORDS, clock=st.sampled_from(["iso", "hh:mm", "hours"]))
+def test_random_events(tmp_path: Path, content: str, clock: str) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text("id,when,code,value\n" + content)
+    with contextlib.suppress(BedsideError):
+        cohort = Events(subject="id", time="when", clock=clock).read(path)
+        assert cohort.events is not None
+
+
+@CALM
+@given(content=WORDS, suffix=st.sampled_from([".csv", ".json", ".yaml"]))
+def test_random_dictionaries(tmp_path: Path, content: str, suffix: str) -> None:
+    dictionary = tmp_path / f"dictionary{suffix}"
+    dictionary.write_text(("name,kind,codes,low\n" if suffix == ".csv" else "") + content)
+    survives(tmp_path / "t", TABLE.encode(), dictionary=str(dictionary))
 
 
 PARAMETERS = st.recursive(

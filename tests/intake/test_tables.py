@@ -322,3 +322,16 @@ def test_frames_of_odd_types_are_refused_by_column() -> None:
 def test_an_enum_keeps_its_levels() -> None:
     cohort = from_polars(pl.DataFrame({"g": ["low", "high"]}, schema={"g": pl.Enum(["low", "mid", "high"])}))
     assert cohort.schema["g"].levels == ("low", "mid", "high")
+
+
+@pytest.mark.slow
+def test_ten_thousand_columns_take_seconds(tmp_path: Path) -> None:
+    import time
+
+    header = ",".join(f"g{j}" for j in range(10_000))
+    row = ",".join(["1.5", ""] * 5_000)
+    path = write(tmp_path / "wide.csv", header + "\n" + (row + "\n") * 60)
+    start = time.process_time()
+    cohort = Tables().read(path)
+    assert (len(cohort), len(cohort.schema.fields)) == (60, 10_000)
+    assert time.process_time() - start < 40

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from bedside.cohort import plugins
 from bedside.cohort.cohort import EVENT_COLUMNS, Cohort
 from bedside.cohort.run import Run
 from bedside.cohort.schema import Field, Schema
@@ -17,10 +18,29 @@ from bedside.evidence.glossary import term, text
 from bedside.intake import from_polars
 from bedside.prepare import steps
 from bedside.prepare.card import describe
+from bedside.prepare.protocol import CleanStep, Step
 from bedside.prepare.steps.splines import Splines, cubic_terms
 from bedside.prepare.steps.summarise_events import SummariseEvents
 
 RUN = Run(Path())
+
+
+def test_every_entry_point_keeps_the_protocol() -> None:
+    minimal = {
+        "clean.units": {"to": {"x": "kg"}},
+        "clean.missing_codes": {"codes": {"x": [0]}},
+        "clean.impossible": {"rules": ["x > 1"]},
+        "clean.exclude": {"criteria": [{"rule": "x > 1", "reason": "r"}]},
+        "clean.map_values": {"fields": "x", "table": {"a": "b"}},
+        "select": {"fields": ["x"]},
+        "drop": {"fields": ["x"]},
+    }
+    for name, point in plugins.catalogue("steps").items():
+        if point.value.startswith("bedside.prepare"):
+            made = point.load()(**minimal.get(name, {}))
+            assert isinstance(made, CleanStep if name.startswith("clean.") else Step), name
+            assert made.name == name.removeprefix("clean.")
+            assert type(made)(**made.parameters()).parameters() == made.parameters()
 
 
 # Splines --------------------------------------------------------------------------------------------------------------

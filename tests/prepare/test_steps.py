@@ -241,6 +241,7 @@ def test_row_order_does_not_change_what_is_learnt(holes: np.ndarray) -> None:
         assert steps.build(spec).fit(cohort, run=RUN).state == steps.build(spec).fit(shuffled, run=RUN).state
 
 
+@pytest.mark.slow
 def test_ten_thousand_fields_of_sixty_rows_take_seconds() -> None:
     import time
 

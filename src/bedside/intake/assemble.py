@@ -12,7 +12,8 @@ from bedside.cohort.cohort import Cohort, Origin
 from bedside.cohort.schema import Field, Schema
 from bedside.errors import DataError
 from bedside.intake.declare import Column, Declarations
-from bedside.intake.values import Survey, clean_text, localised, refuse_mixed_zones, to_kind
+from bedside.intake.survey import Survey, look_at_all, refuse_mixed_zones
+from bedside.intake.values import clean_text, localised, to_kind
 
 
 def assemble(
@@ -59,40 +60,58 @@ def typed_frame(
 
     `special` names the subject and row id columns, which become text. Raises DataError for a type that is no field.
     """
-    columns: list[pl.Series] = []
-    fields: list[Field] = []
-    inferred: dict[str, str] = {}
-    doubts: list[dict[str, Any]] = []
+    prepared: dict[str, pl.Series] = {}
+    seen: dict[str, Survey] = {}
     for column in frame.get_columns():
         name, where = column.name, f"{label}: column '{column.name}'"
-        if name in special:
-            columns.append(clean_text(as_text(column, where), declared.missing_of(name)))
-            continue
-        said = declared.columns.get(name, Column())
-        wish = said.field.get("kind")
-        natural, seen = _natural_kind(column.dtype), Survey()
-        if natural is not None and wish in (None, natural):
-            out = _without(_native(column, said, where), declared.missing_of(name)[1])
-            if natural == "number":
-                seen.look_at_numbers(out)
-            item = declared.field_of(name, natural, useful=not seen.row_number)
+        natural, wish = _natural_kind(column.dtype), _wish(declared, name)
+        missing = declared.missing_of(name)
+        if name in special or natural is None or wish not in (None, natural):
+            prepared[name] = clean_text(as_text(column, where), missing)
         else:
-            text = clean_text(as_text(column, where), declared.missing_of(name))
-            seen.look(text)
-            item = declared.field_of(name, seen.kind() if column.dtype == pl.String else "category")
-            if item.kind == "time":
-                refuse_mixed_zones(seen, said, where)
-            out = to_kind(text, item.kind, said, where)
-        doubt = seen.doubt() if seen.rows else None
-        if doubt is not None and wish is None:
-            doubts.append({"column": name, **doubt})
-        if isinstance(column.dtype, pl.Enum) and item.levels is None and item.kind in ("category", "ordinal"):
-            item = replace(item, levels=tuple(column.dtype.categories.to_list()))
-        if wish is None:
-            inferred[name] = item.kind
-        columns.append(out)
-        fields.append(item)
-    return pl.DataFrame(columns), fields, {"inferred": inferred, "doubts": doubts}
+            said = declared.columns.get(name, Column())
+            prepared[name] = _without(_native(column, said, where), missing[1])
+        if name not in special and prepared[name].dtype in (pl.String, pl.Float64):
+            seen[name] = Survey()
+    look_at_all(pl.DataFrame(list(prepared.values())), seen)
+    fields = [
+        _field(label, frame[name], prepared, seen.get(name), declared) for name in frame.columns if name not in special
+    ]
+    undeclared = [item for item in fields if _wish(declared, item.name) is None]
+    doubts = [
+        {"column": item.name, **found}
+        for item in undeclared
+        if item.name in seen and (found := seen[item.name].doubt()) is not None
+    ]
+    return (
+        pl.DataFrame(list(prepared.values())),
+        fields,
+        {"inferred": {i.name: i.kind for i in undeclared}, "doubts": doubts},
+    )
+
+
+def _field(
+    label: str, column: pl.Series, prepared: dict[str, pl.Series], seen: Survey | None, declared: Declarations
+) -> Field:
+    """The field of a column; its text in `prepared` becomes the physical type of its kind."""
+    name, where = column.name, f"{label}: column '{column.name}'"
+    if seen is None or prepared[name].dtype == pl.Float64:
+        natural = {pl.Float64: "number", pl.Boolean: "boolean"}.get(type(prepared[name].dtype), "time")
+        return declared.field_of(name, natural, useful=seen is None or not seen.row_number)
+    item = declared.field_of(name, seen.kind() if column.dtype == pl.String else "category", useful=not seen.row_number)
+    said = declared.columns.get(name, Column())
+    if item.kind == "time":
+        refuse_mixed_zones(seen, said, where)
+    prepared[name] = to_kind(prepared[name], item.kind, said, where)
+    if isinstance(column.dtype, pl.Enum) and item.levels is None and item.kind in ("category", "ordinal"):
+        return replace(item, levels=tuple(column.dtype.categories.to_list()))
+    return item
+
+
+def _wish(declared: Declarations, name: str) -> str | None:
+    """The kind that is declared of a column, if any."""
+    wish: str | None = declared.columns.get(name, Column()).field.get("kind")
+    return wish
 
 
 def as_text(column: pl.Series, where: str) -> pl.Series:

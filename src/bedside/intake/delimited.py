@@ -15,7 +15,7 @@ from bedside.errors import DataError
 from bedside.intake.encoding import Utf8Stream
 from bedside.intake.source import Source, damaged
 
-BLOCK = 8 << 20
+BLOCK = 4 << 20
 SEPARATORS = (",", "\t", ";", "|")
 
 # The last record of every stream; when it does not come out as one, an open quote has swallowed the end of the file.
@@ -80,7 +80,7 @@ def batches(
     """The chosen columns as text, batch by batch, each with the number of rows before it.
 
     Raises DataError for records of another width, with their row numbers (1 is the first after the header), for an
-    unclosed quote and for a record longer than 8 MiB.
+    unclosed quote and for a record longer than 4 MiB.
     """
     import pyarrow as pa
     from pyarrow import csv as pa_csv
@@ -153,6 +153,11 @@ def _ragged(source: Source, rows: list[tuple[int, int]], width: int) -> DataErro
         f"{source.label}: every row should have {width} columns: {some}{more}",
         "mend these rows (a separator inside a value needs quotes), or declare `separator` or `quote`",
     )
+
+
+def records_of(source: Source, lines: list[str], dialect: Dialect) -> Iterator[list[str]]:
+    """The records of some lines of text; raises DataError when they cannot be parsed."""
+    return _records(source, lines, dialect.separator, dialect.quote)
 
 
 def _records(source: Source, lines: list[str], separator: str, quote: str) -> Iterator[list[str]]:

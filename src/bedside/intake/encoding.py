@@ -99,16 +99,17 @@ class Utf8Stream(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes; empty at the end."""
-        while not self._waiting:
+        """`size` bytes, fewer only at the end; all when negative."""
+        pieces, length = [self._waiting], len(self._waiting)
+        while size < 0 or length < size:
             piece = self._next()
             if piece is None:
-                return b""
-            self._waiting = piece
-        if size is None or size < 0:
-            out, self._waiting = self._waiting, b""
-        else:
-            out, self._waiting = self._waiting[:size], self._waiting[size:]
+                break
+            pieces.append(piece)
+            length += len(piece)
+        whole = b"".join(pieces)
+        out = whole if size < 0 else whole[:size]
+        self._waiting = whole[len(out) :]
         return out
 
     def _next(self) -> bytes | None:

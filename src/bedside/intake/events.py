@@ -13,8 +13,9 @@ from bedside.cohort.cohort import EVENT_COLUMNS, Cohort, Origin
 from bedside.cohort.schema import Schema
 from bedside.errors import DataError
 from bedside.intake.declare import Column
+from bedside.intake.survey import Survey, refuse_mixed_zones
 from bedside.intake.tables import Tables
-from bedside.intake.values import Survey, clean_text, refuse_mixed_zones, to_kind
+from bedside.intake.values import clean_text, to_kind
 
 _CLOCKS = {"days": 86_400_000_000, "hours": 3_600_000_000, "minutes": 60_000_000, "seconds": 1_000_000}
 

@@ -95,8 +95,12 @@ def read_sql(url: str, query: str | None) -> tuple[pl.DataFrame, str]:
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         cause = getattr(error, "orig", None) or error
         raise DataError(f"{label}: {type(cause).__name__}: {_first_line(cause)}", "check URL and query") from None
-    empty = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
-    return pl.concat(frames, how="vertical_relaxed") if frames else empty, label
+    if not frames:
+        return pl.DataFrame(schema=dict.fromkeys(names, pl.String)), label
+    try:
+        return pl.concat(frames, how="vertical_relaxed"), label
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{label}: a column changes its type: {_first_line(error)}", "CAST it in the query") from None
 
 
 def _refuse_repeated(label: str, names: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +12,17 @@ from typing import Any, ClassVar
 import polars as pl
 
 from bedside.cohort.cohort import Cohort
-from bedside.cohort.schema import Field
 from bedside.errors import DataError
 from bedside.intake.assemble import assemble, origin_of, typed_frame
 from bedside.intake.declare import Column, Declarations, column_names, declare, reserved_in
-from bedside.intake.delimited import BLOCK, Dialect, batches, tell_dialect
+from bedside.intake.delimited import BLOCK, Dialect, batches, records_of, tell_dialect
 from bedside.intake.dictionary import read_dictionary
 from bedside.intake.encoding import tell_encoding
 from bedside.intake.formats import read_excel, read_parquet, read_sql
 from bedside.intake.memory import refuse_too_large
 from bedside.intake.source import Source, locate
-from bedside.intake.values import Survey, clean_text, refuse_mixed_zones, to_kind
+from bedside.intake.survey import Survey, look_at_all, refuse_mixed_zones
+from bedside.intake.values import cleaned, to_kind
 
 ADVICE = (
     "name only the `columns` you need; or convert the table to Parquet and name columns; or draw a sample of subjects"
@@ -139,34 +138,41 @@ class Tables:
         encoding = tell_encoding(source, self.encoding, head)
         dialect, wanted = self._dialect(source, head, encoding, declared)
         size = source.unpacked_size(head)
-        needed = _needed(head.decode(encoding, "replace"), dialect, wanted, size)
+        needed = _needed(source, head.decode(encoding, "replace"), dialect, wanted, size)
         refuse_too_large(source.label, needed, advice=ADVICE)
-        if tell_encoding(source, self.encoding) != encoding:
-            encoding = tell_encoding(source, self.encoding)
+        whole = tell_encoding(source, self.encoding)
+        if whole != encoding:
+            encoding = whole
             dialect, wanted = self._dialect(source, head, encoding, declared)
         subject, row_id = reserved_in(wanted, declared)
-        special = (subject, row_id)
+        special = [name for name in (subject, row_id) if name is not None]
+        clean = [cleaned(name, declared.missing_of(name), self.decimal) for name in wanted]
 
         def pieces() -> Iterator[tuple[int, pl.DataFrame]]:
             for before, frame in batches(source, encoding, dialect, wanted):
-                yield before, self._cleaned(frame, declared)
+                yield before, frame.select(clean)
 
-        kept: list[tuple[int, pl.DataFrame]] | None = [] if size <= _KEEP else None
+        kept = [(0, pl.concat([frame for _, frame in pieces()], rechunk=True))] if size <= _KEEP else None
         seen = {name: Survey() for name in wanted if name not in special}
-        for before, frame in pieces():
-            for name, survey in seen.items():
-                survey.look(frame[name])
-            if kept is not None:
-                kept.append((before, frame))
+        for _, frame in kept if kept is not None else pieces():
+            look_at_all(frame, seen)
         fields = [declared.field_of(name, survey.kind(), useful=not survey.row_number) for name, survey in seen.items()]
         said = {name: declared.columns.get(name, Column()) for name in seen}
         for item in fields:
             if item.kind == "time":
                 refuse_mixed_zones(seen[item.name], said[item.name], f"{source.label}: column '{item.name}'")
-        frames = [
-            _converted(source.label, frame, fields, said, special, before)
-            for before, frame in (kept if kept is not None else pieces())
-        ]
+        numbers = {item.name for item in fields if item.kind == "number" and not seen[item.name].not_number}
+        others = [item for item in fields if item.name not in numbers]
+        frames = []
+        for before, frame in kept if kept is not None else pieces():
+            converted = frame.with_columns(pl.col(sorted(numbers)).cast(pl.Float64)) if numbers else frame
+            where = f"{source.label}: column"
+            frames.append(
+                converted.with_columns(
+                    to_kind(frame[item.name], item.kind, said[item.name], f"{where} '{item.name}'", before)
+                    for item in others
+                )
+            )
         undeclared = [item for item in fields if said[item.name].field.get("kind") is None]
         doubts = [{"column": item.name, **found} for item in undeclared if (found := seen[item.name].doubt())]
         told = {
@@ -180,8 +186,7 @@ class Tables:
             "row_id": row_id,
         }
         origin = origin_of(self.name, about, told, source.digest())
-        table = pl.concat(frames) if frames else pl.DataFrame()
-        return assemble(source.label, table, fields, subject=subject, row_id=row_id, origin=origin)
+        return assemble(source.label, pl.concat(frames), fields, subject=subject, row_id=row_id, origin=origin)
 
     def _dialect(self, source: Source, head: bytes, encoding: str, declared: Declarations) -> tuple[Dialect, list[str]]:
         text = head.decode(encoding, "replace").removeprefix("\ufeff")
@@ -191,38 +196,11 @@ class Tables:
         )
         return dialect, declared.wanted(source.label, dialect.names)
 
-    def _cleaned(self, frame: pl.DataFrame, declared: Declarations) -> pl.DataFrame:
-        columns = []
-        for column in frame.get_columns():
-            if self.decimal != ".":
-                column = column.str.replace(rf"^(\s*[+-]?\d*){_escaped(self.decimal)}(\d+\s*)$", "${1}.${2}")
-            columns.append(clean_text(column, declared.missing_of(column.name)))
-        return pl.DataFrame(columns)
 
-
-def _converted(
-    label: str,
-    frame: pl.DataFrame,
-    fields: Sequence[Field],
-    said: Mapping[str, Column],
-    special: Sequence[str | None],
-    before: int,
-) -> pl.DataFrame:
-    columns = [frame[name] for name in special if name is not None]
-    for item in fields:
-        where = f"{label}: column '{item.name}'"
-        columns.append(to_kind(frame[item.name], item.kind, said[item.name], where, before))
-    return pl.DataFrame(columns)
-
-
-def _needed(text: str, dialect: Dialect, wanted: Sequence[str], size: int) -> int:
+def _needed(source: Source, text: str, dialect: Dialect, wanted: Sequence[str], size: int) -> int:
     """Bytes of memory that the table will take, from the records at its start: 8 a number, 16 and its excess a text."""
     lines = list(islice(io.StringIO(text, newline=""), 2000))
-    records = [
-        record
-        for record in csv.reader(lines, delimiter=dialect.separator, quotechar=dialect.quote)
-        if len(record) == len(dialect.names)
-    ][dialect.header :]
+    records = [each for each in records_of(source, lines, dialect) if len(each) == len(dialect.names)][dialect.header :]
     if not records:
         return 0
     width = sum(len(line.encode()) for line in lines) / len(records)
@@ -232,8 +210,8 @@ def _needed(text: str, dialect: Dialect, wanted: Sequence[str], size: int) -> in
         cells = [record[position[name]] for record in records]
         excess = sum(len(cell.encode()) for cell in cells if len(cell) > 12) / len(cells)
         a_row += 8 if all(_short_number(cell) for cell in cells) else 16 + excess
-    # A quarter more for what digests and ids take in passing, and two blocks of text with their columns.
-    return int(size / width * a_row * 1.25) + 8 * BLOCK
+    # A quarter more for what digests and ids take in passing, and the blocks of text under way.
+    return int(size / width * a_row * 1.25) + 32 * BLOCK
 
 
 def _short_number(cell: str) -> bool:
@@ -242,7 +220,3 @@ def _short_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _escaped(character: str) -> str:
-    return f"[{character}]" if character not in "^]\\" else "\\" + character
