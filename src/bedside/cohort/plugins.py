@@ -7,6 +7,7 @@ A spec is how a plan names one: `name`, or `{name: {parameter: value}}`, or `{na
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -59,15 +60,27 @@ def parse_spec(spec: Any) -> tuple[str, dict[str, Any]]:
 
 
 def build(group: str, spec: Any, *, prefix: str = "") -> Any:
-    """An instance of what a spec names; raises PlanError for an unknown parameter, listing those there are."""
+    """An instance of what a spec names; raises PlanError for an unknown parameter, listing those there are.
+
+    Where a class names its `main` parameter, `{name: value}` sets it; a mapping none of whose keys is a parameter is
+    such a value too (`{units: {glucose: mmol/L}}`).
+    """
     name, parameters = parse_spec(spec)
     kind = load(group, prefix + name)
-    if "main" in parameters:
-        main = getattr(kind, "main", None)
+    main = getattr(kind, "main", None)
+    known = inspect.signature(kind).parameters
+    named = [each for each in known.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    anything = len(named) < len(known)
+    if "main" in parameters and "main" not in known:
         if main is None:
             raise PlanError(f"'{name}' takes named parameters", f"write {{{name}: {{parameter: value}}}}")
         parameters = {main: parameters["main"]}
+    elif main is not None and parameters and not anything and not set(parameters) & set(known):
+        parameters = {main: parameters}
+    unknown = [] if anything else sorted(set(parameters) - set(known))
+    if unknown:
+        raise PlanError(f"'{name}' has no parameter {unknown}", f"it takes: {', '.join(known) or 'none'}")
     try:
         return kind(**parameters)
     except TypeError as error:
-        raise PlanError(f"'{name}': {error}", "see `bedside models NAME` or the docstring") from None
+        raise PlanError(f"'{name}': {error}", f"it takes: {', '.join(known) or 'none'}") from None
