@@ -45,6 +45,11 @@ def test_words_that_yaml_takes_for_booleans_stay_the_keys_they_are() -> None:
     assert plan.threshold == {"choose": "sensitivity", "at_least": 0.9, "on": "tune"}
 
 
+def test_a_number_in_scientific_notation_is_a_number() -> None:
+    plan, _ = parse_plan(GOOD.replace("{name: logistic}", "{name: logistic, C: 1e-3}"))
+    assert plan.model.spec == {"name": "logistic", "C": 0.001}
+
+
 def test_layout_and_comments_do_not_change_the_digest_but_content_does() -> None:
     plan, _ = parse_plan(GOOD)
     same, _ = parse_plan("# a comment\n" + GOOD.replace("{name: logistic}", "\n  name: logistic"))
@@ -107,7 +112,19 @@ def test_a_baseline_named_twice_gets_two_names() -> None:
     assert list(baselines(plan)) == ["logistic", "logistic-2"]
 
 
-@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "a: &x [*x]\n", "!!python/object:os.system {}\n"])
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "- a\n- b\n", "just words", "a: &x [*x]\n", "!!python/object:os.system {}\n"),
+        *("a: " + "[" * 3000, BOMB, "a: .inf\n", "a: .nan\n", "a: 123456789012345678901\n"),
+    ],
+    ids=lambda text: text[:12],
+)
 def test_what_is_no_plan_is_refused(text: str) -> None:
     with pytest.raises(PlanError):
         parse_plan(text)

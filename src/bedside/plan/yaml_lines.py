@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +12,10 @@ import yaml
 from bedside.errors import PlanError
 
 Path = tuple[str | int, ...]
+
+MOST_VALUES = 100_000  # keys and items of a document once its aliases are written out
+_LARGEST = 2**53 - 1  # beyond it, whole numbers are no longer exact in JSON, so they have no digest
+_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # YAML 1.1 takes 1e-3, without a point, for text
 
 
 @dataclass(frozen=True)
@@ -46,16 +52,22 @@ class Document:
 
 
 def parse(text: str, source: str = "plan") -> Document:
-    """Parse one YAML document with safe types only; raises PlanError for bad YAML or a key given twice."""
+    """Parse one YAML document with safe types only.
+
+    Raises PlanError for bad YAML, a key given twice, a number too large for JSON, and a document too deep or, its
+    aliases written out, too large to be a plan.
+    """
+    document = Document(None, source)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = _value(node, (), document, yaml.SafeLoader(""), set())
+    except RecursionError:
+        raise PlanError(f"{source}: nested too deeply", "a plan needs a few levels") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "cannot be read"
         raise PlanError(f"{source}{line}: not valid YAML: {problem}", "check the indentation and the quotes") from None
-    document = Document(None, source)
-    value = _value(node, (), document, yaml.SafeLoader(""), set())
     return Document(value, source, document.lines)
 
 
@@ -65,6 +77,8 @@ def _value(node: Any, path: Path, document: Document, loader: yaml.SafeLoader, o
     if id(node) in open_nodes:
         raise document.error(path, "an alias refers to itself")
     document.lines.setdefault(path, node.start_mark.line + 1)
+    if len(document.lines) > MOST_VALUES:
+        raise document.error(path, f"more than {MOST_VALUES:,} values", "a plan is short; are aliases nested?")
     open_nodes = open_nodes | {id(node)}
     if isinstance(node, yaml.MappingNode):
         out: dict[str, Any] = {}
@@ -83,4 +97,12 @@ def _value(node: Any, path: Path, document: Document, loader: yaml.SafeLoader, o
         scalar = loader.construct_object(node)
     except (yaml.YAMLError, ValueError):
         raise document.error(path, f"the tag {node.tag!r} is not allowed here", "write a plain value") from None
+    if isinstance(scalar, str) and node.style is None and _SCIENTIFIC.fullmatch(scalar):
+        scalar = float(scalar)
+    if (isinstance(scalar, float) and not math.isfinite(scalar)) or (
+        isinstance(scalar, int) and abs(scalar) > _LARGEST
+    ):
+        raise document.error(
+            path, f"the number {str(node.value)[:40]} is infinite or too large", "quote it where it is text"
+        )
     return scalar if isinstance(scalar, str | int | float | bool | None) else str(node.value)
