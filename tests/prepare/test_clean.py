@@ -251,7 +251,7 @@ def test_duplicates_group_joins_the_subjects_that_share_rows() -> None:
     out, counts = cleaned(twins(), "duplicates")
     # t has a row equal to q's and one equal to p's and r's: all four are one, named after the first.
     assert out["subject"].to_list() == ["p", "p", "p", "s", "p", "p", "u"]
-    assert out.schema.identity == "cluster"
+    assert out.schema.identity == "declared"  # patients known by an id stay so
     assert counts == {
         ("clean_rows_repeated",): 3,
         ("clean_rows_conflicting",): 3,

@@ -62,8 +62,8 @@ def parse_spec(spec: Any) -> tuple[str, dict[str, Any]]:
 def build(group: str, spec: Any, *, prefix: str = "") -> Any:
     """An instance of what a spec names; raises PlanError for an unknown parameter, listing those there are.
 
-    Where a class names its `main` parameter, `{name: value}` sets it; a mapping none of whose keys is a parameter is
-    such a value too (`{units: {glucose: mmol/L}}`).
+    Where a class names its `main` parameter, `{name: value}` sets it; where it says `main_is_mapping`, so does a mapping
+    none of whose keys is a parameter (`{units: {glucose: mmol/L}}`).
     """
     name, parameters = parse_spec(spec)
     kind = load(group, prefix + name)
@@ -75,7 +75,7 @@ def build(group: str, spec: Any, *, prefix: str = "") -> Any:
         if main is None:
             raise PlanError(f"'{name}' takes named parameters", f"write {{{name}: {{parameter: value}}}}")
         parameters = {main: parameters["main"]}
-    elif main is not None and parameters and not anything and not set(parameters) & set(known):
+    elif getattr(kind, "main_is_mapping", False) and parameters and not set(parameters) & set(known):
         parameters = {main: parameters}
     unknown = [] if anything else sorted(set(parameters) - set(known))
     if unknown:

@@ -19,6 +19,7 @@ import polars as pl
 from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort, Origin
 from bedside.cohort.run import Run
+from bedside.cohort.schema import Field, Role
 from bedside.cohort.split import Fold, Split, hold_out, k_fold, refuse_leak
 from bedside.cohort.store import Store
 from bedside.errors import DataError, PlanError
@@ -105,6 +106,9 @@ def clean(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
     from bedside.prepare.clean import clean_all
 
     before = bench.cohort(cohort_digest)
+    if plan.task.target in before.schema:
+        # So that no cleaning step takes the outcome for an input.
+        before = with_target(before, plan.task.target)
     cohort, evidence, replay = clean_all(before, plan.clean)
     cohort, dropped = declare_target(cohort, plan.task)
     if dropped:
@@ -125,6 +129,14 @@ def clean(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
     }
 
 
+def describe(bench: Bench, cohort_digest: str) -> dict[str, Any]:
+    """What the cleaned cohort looks like, field by field: the dataset's card."""
+    from bedside.prepare.card import describe as describe_cohort
+
+    evidence = describe_cohort(bench.cohort(cohort_digest)).with_sources(cohort=cohort_digest)
+    return {"evidence": put_evidence(bench.store, evidence)}
+
+
 def doubts_about_identity(cohort: Cohort) -> list[Finding]:
     """A caution when patients are not known by an id."""
     if cohort.schema.identity == "row":
@@ -136,16 +148,22 @@ def doubts_about_identity(cohort: Cohort) -> list[Finding]:
 
 def declare_target(cohort: Cohort, spec: TaskSpec) -> tuple[Cohort, int]:
     """The cohort with the target's role set (and no other), rows without it dropped; and how many were."""
-    target = cohort.schema[spec.target]
-    fields = [
-        replace(item, roles=tuple(role for role in item.roles if role != "target"))
-        for item in cohort.schema.with_role("target")
-    ]
-    cohort = cohort.with_fields([*fields, replace(target, roles=("target",))])
+    cohort = with_target(cohort, spec.target)
     known = np.flatnonzero(cohort[spec.target].is_not_null().to_numpy())
     if known.size == 0:
         raise DataError(f"target '{spec.target}' is missing in every row", "name another target")
     return (cohort if known.size == len(cohort) else cohort.take(known)), len(cohort) - int(known.size)
+
+
+def with_target(cohort: Cohort, name: str) -> Cohort:
+    """The cohort with one field's only role set to target, and no other field a target."""
+    target = replace(cohort.schema[name], roles=("target",))
+    former = [item for item in cohort.schema.with_role("target") if item.name != name]
+    return cohort.with_fields([*(replace(f, roles=_without_target(f)) for f in former), target])
+
+
+def _without_target(item: Field) -> tuple[Role, ...]:
+    return tuple(role for role in item.roles if role != "target")
 
 
 def make_task(cohort: Cohort, spec: TaskSpec) -> Task:

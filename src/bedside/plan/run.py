@@ -71,6 +71,9 @@ class Conductor:
             lambda: actions.clean(self.bench, plan, read["cohort"]),
         )
         cohort = cleaned["cohort"]
+        described = self.memoised(
+            "describe", "prepare", ("cohort",), {}, {"cohort": cohort}, partial(actions.describe, self.bench, cohort)
+        )
         spec = plan.split.model_dump(mode="json")
         kept = self.memoised(
             "split",
@@ -87,7 +90,7 @@ class Conductor:
         else:
             pipeline = self._fit(plan.model, "model", cohort, kept, FINAL)
         checked = self._checks(cohort, kept, pooled, reference, pipeline)
-        digests = [cleaned["evidence"], kept["evidence"], *checked]
+        digests = [cleaned["evidence"], described["evidence"], kept["evidence"], *checked]
         judged = self._gates(digests, kept, plan, pipeline)
         facts = self._facts(read, cleaned, kept, pooled, pipeline, reference)
         return self._finish(facts, digests, judged, cleaned, kept, pooled, reference, pipeline)

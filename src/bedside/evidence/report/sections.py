@@ -23,6 +23,7 @@ ORDER = (
 _CHECKS = {
     "read": "came_in",
     "clean": "came_in",
+    "describe": "came_in",
     "split": "came_in",
     "performance": "discrimination",
     "optimism": "discrimination",

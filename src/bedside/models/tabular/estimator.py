@@ -66,7 +66,7 @@ class Estimator(SavedModel):
     tasks: ClassVar[tuple[str, ...]] = ("classify", "regress")
     modality: ClassVar[str] = "tabular"
     extra: ClassVar[str | None] = None
-    default_steps: ClassVar[tuple[Any, ...]] = ("impute", "encode", "scale")
+    default_steps: ClassVar[tuple[Any, ...]] = ("encode", "impute", "scale")
     interpretable: ClassVar[bool] = False
     keeps_rows: ClassVar[bool] = False
     summary: ClassVar[tuple[str, str]] = ("", "")

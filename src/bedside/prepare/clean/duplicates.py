@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bedside.cohort.cohort import Cohort
+from bedside.cohort.schema import Identity
 from bedside.errors import DataError
 from bedside.evidence.estimate import Evidence, Finding
 from bedside.prepare.clean.base import Cleaner, check_choice, counted
@@ -22,9 +23,10 @@ Ints = NDArray[np.int64]
 class Duplicates(Cleaner):
     """Rows whose inputs (or the `fields` named) are all equal may be one patient twice: in train and in test.
 
-    `group` joins the subjects that share such rows into one (identity "cluster" when any were joined); `drop` keeps the
-    first of those that agree in their labels too, and groups the rest; `error` refuses them; `waive` leaves them, which
-    keeps the release at research. Labels are the fields with role target or event, and `labels`; they are no inputs.
+    `group` joins the subjects that share such rows into one (identity "cluster" where no patient id was declared);
+    `drop` keeps the first of those that agree in their labels too, and groups the rest; `error` refuses them; `waive`
+    leaves them, which keeps the release at research. Labels are the fields with role target or event, and `labels`;
+    they are no inputs.
     Rows with nothing but missing values are not compared.
     """
 
@@ -135,4 +137,6 @@ def _joined(cohort: Cohort, twins: Ints) -> Cohort:
     if events is not None:
         renamed = dict(zip(names.to_list(), names[leader].to_list(), strict=True))
         events = events.with_columns(pl.col("subject_id").replace(renamed))
-    return replace(cohort, frame=frame, events=events, schema=replace(cohort.schema, identity="cluster"))
+    # Patients known by an id stay so when a few of them turn out to be one.
+    known: Identity = "declared" if cohort.schema.identity == "declared" else "cluster"
+    return replace(cohort, frame=frame, events=events, schema=replace(cohort.schema, identity=known))

@@ -23,6 +23,7 @@ class MissingCodes(Cleaner):
     name: ClassVar[str] = "missing_codes"
     scope: ClassVar[Literal["item", "cohort"]] = "item"
     main: ClassVar[str] = "codes"
+    main_is_mapping: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.codes, Mapping) or not self.codes:

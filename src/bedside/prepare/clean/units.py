@@ -33,6 +33,7 @@ class Units(Cleaner):
     name: ClassVar[str] = "units"
     scope: ClassVar[Literal["item", "cohort"]] = "item"
     main: ClassVar[str] = "to"
+    main_is_mapping: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.to, Mapping) or not self.to:
