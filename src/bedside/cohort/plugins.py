@@ -62,8 +62,8 @@ def parse_spec(spec: Any) -> tuple[str, dict[str, Any]]:
 def build(group: str, spec: Any, *, prefix: str = "") -> Any:
     """An instance of what a spec names; raises PlanError for an unknown parameter, listing those there are.
 
-    Where a class names its `main` parameter, `{name: value}` sets it; where it says `main_is_mapping`, so does a mapping
-    none of whose keys is a parameter (`{units: {glucose: mmol/L}}`).
+    Where a class names its `main` parameter, `{name: value}` sets it; where it says `main_is_mapping`, a mapping none
+    of whose keys is a parameter does so too (`{units: {glucose: mmol/L}}`).
     """
     name, parameters = parse_spec(spec)
     kind = load(group, prefix + name)
