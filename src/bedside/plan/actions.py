@@ -96,9 +96,15 @@ def read(bench: Bench, plan: Plan, location: Path | str, base: Path) -> dict[str
 
 def reader_parameters(plan: Plan, base: Path) -> dict[str, Any]:
     """The reader's parameters, those that are paths resolved against the plan's own folder."""
-    parameters = plan.cohort.parameters
+    paths = reader_paths(plan, base)
+    return {key: str(paths[key]) if key in paths else value for key, value in plan.cohort.parameters.items()}
+
+
+def reader_paths(plan: Plan, base: Path) -> dict[str, Path]:
+    """Those of the reader's parameters that name files beside the table."""
     names = getattr(plugins.load("readers", plan.cohort.read), "paths", ())
-    return {key: str((base / value).resolve()) if key in names else value for key, value in parameters.items()}
+    given = plan.cohort.parameters
+    return {key: (base / given[key]).resolve() for key in names if isinstance(given.get(key), str)}
 
 
 def clean(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
@@ -205,7 +211,6 @@ def split(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
         "task": task.to_json(),
         "folds": len(made.folds),
         "kind": made.kind,
-        "waived": bool(findings),
         "evidence": put_evidence(bench.store, Evidence("split", findings=tuple(findings))),
     }
 
@@ -244,7 +249,7 @@ def fit(
         digest = put_folder(bench.store, saved)
     bench._pipelines[digest] = pipeline
     findings = [item.to_json() for item in pipeline.findings()]
-    return {"pipeline": digest, "findings": findings, "train_rows": int(parts.train.size)}
+    return {"pipeline": digest, "findings": findings, "keeps_rows": pipeline.keeps_rows}
 
 
 def fit_seed(plan: Plan, fold: int) -> int:

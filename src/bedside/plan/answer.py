@@ -15,14 +15,8 @@ from bedside.errors import DataError
 from bedside.models.predictions import Predictions
 from bedside.plan.api import IN_MEMORY
 from bedside.plan.opened import Opened
-from bedside.plan.plan_file import Plan, parse_plan
 
 ROLES_OF_THE_OUTCOME = ("target", "event")
-
-
-def plan_of(release: Opened) -> Plan:
-    """The plan that a release was made by."""
-    return parse_plan((release.folder / "plan.yaml").read_text(encoding="utf-8"), "plan.yaml")[0]
 
 
 def read_like(release: Opened, path: Path, *, with_target: bool) -> Cohort:
@@ -30,7 +24,7 @@ def read_like(release: Opened, path: Path, *, with_target: bool) -> Cohort:
     that the release was fitted on. Without `with_target` the outcome may be absent and is ignored."""
     if path.suffix == ".json":
         return rows_of_json(release, path)
-    plan = plan_of(release)
+    plan = release.plan
     # A plan on a cohort in memory says nothing of files, so a plain table of the same fields is taken.
     name = "tables" if plan.cohort.read == IN_MEMORY else plan.cohort.read
     # Files beside the plan (a dictionary) are not here; what they said is in the release's own schema.

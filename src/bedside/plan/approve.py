@@ -23,8 +23,9 @@ APPROVAL_PAYLOAD = "application/vnd.bedside.approval+json"
 
 @dataclass(frozen=True)
 class Approval:
-    """One signed approval: the stage, and the gates (or caps) overridden, each with its reason."""
+    """One signed approval: its number, the stage, and the gates (or caps) overridden, each with its reason."""
 
+    number: int
     stage: Stage
     overrides: Mapping[str, str]
     signer: Verified
@@ -77,11 +78,11 @@ def approve(
         }
         make_folder(folder)
         file = folder / f"{number:04d}.dsse.json"
-        Ledger(workspace.ledger_url).append("approve", body, key)
+        # The file first: what the ledger knows of must lie in the release, or `verify` takes it for removed.
         atomic_write(file, sign(APPROVAL_PAYLOAD, canonical_json(body), key).to_bytes())
-    return Approval(
-        stage, dict(overrides), verify(Envelope.from_bytes(file.read_bytes()), {key.key_id: key.name}), file.name
-    )
+        Ledger(workspace.ledger_url).append("approve", body, key)
+    signer = verify(Envelope.from_bytes(file.read_bytes()), {key.key_id: key.name})
+    return Approval(number, stage, dict(overrides), signer, file.name)
 
 
 def approvals(release: Opened, trusted: TrustedKeys) -> list[Approval]:
@@ -92,15 +93,32 @@ def approvals(release: Opened, trusted: TrustedKeys) -> list[Approval]:
     out = []
     for number, file in enumerate(sorted(folder.iterdir()), start=1):
         signer = verify(Envelope.from_bytes(file.read_bytes()), trusted)
-        body = json.loads(signer.payload) if signer.payload_type == APPROVAL_PAYLOAD else {}
+        body = _body(signer)
         if (
             body.get("release") != release.digest
             or body.get("number") != number
             or file.name != f"{number:04d}.dsse.json"
         ):
             raise IntegrityError(f"{APPROVALS}/{file.name} does not belong to this release at this place")
-        out.append(Approval(body["stage"], body["overrides"], signer, file.name))
+        out.append(Approval(number, body["stage"], body["overrides"], signer, file.name))
     return out
+
+
+def _body(signer: Verified) -> dict[str, Any]:
+    """What an approval says; raises IntegrityError when it is none."""
+    try:
+        body = json.loads(signer.payload) if signer.payload_type == APPROVAL_PAYLOAD else None
+    except ValueError:
+        body = None
+    if (
+        not isinstance(body, dict)
+        or body.get("format") != 1
+        or body.get("stage") not in STAGES
+        or not isinstance(body.get("overrides"), dict)
+        or not all(isinstance(reason, str) for reason in body["overrides"].values())
+    ):
+        raise IntegrityError(f"a file in {APPROVALS} is no approval of format 1", "remove it")
+    return body
 
 
 def stage_now(release: Opened, trusted: TrustedKeys) -> Stage:

@@ -7,25 +7,42 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bedside.errors import DataError
 from bedside.evidence.estimate import Estimate, Evidence
 from bedside.evidence.gates import Judgement
+from bedside.evidence.keys import TrustedKeys
 from bedside.models.task import task_from_json
 from bedside.plan import contents
+from bedside.plan.contents import Read
+from bedside.plan.opened import Opened, open_release
+from bedside.plan.release import SIGNATURE
+
+_NOBODY: TrustedKeys = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: its name, facts, evidence and verdicts."""
+    """One of the two: its name, facts, evidence, verdicts with the stage, plan, and the release when it is one."""
 
     name: str
     facts: Mapping[str, Any]
     evidence: tuple[Evidence, ...]
-    judgements: tuple[Judgement, ...]
-    stage: str | None
+    judged: Mapping[str, Any]
     plan: str
+    release: Opened | None
+
+    @property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """The verdicts."""
+        return tuple(Judgement.from_json(each) for each in self.judged["judgements"])
+
+    @property
+    def stage(self) -> str | None:
+        """The stage that the evidence gave."""
+        return None if self.judged["stage"] is None else str(self.judged["stage"])
 
 
 @dataclass(frozen=True)
@@ -39,28 +56,33 @@ class Comparison:
     plan_changes: tuple[str, ...]
 
 
-def side(folder: Path) -> Side:
-    """A run's or a release's folder, read; raises DataError when it is neither."""
-    for record in ("release.json", "run.json"):
-        if (folder / record).is_file():
-            data = json.loads((folder / record).read_bytes())
-            judged = data if record == "release.json" else data["judged"]
-            pieces = json.loads((folder / "evidence.json").read_bytes())
-            return Side(
-                name=folder.name,
-                facts=data["facts"],
-                evidence=tuple(Evidence.from_json(each) for each in pieces),
-                judgements=tuple(Judgement.from_json(each) for each in judged["judgements"]),
-                stage=judged["stage"],
-                plan=(folder / "plan.yaml").read_text(encoding="utf-8"),
-            )
-    raise DataError(f"{folder} is neither a run nor a release", "name a folder that `bedside run` printed")
+def side(folder: Path, trusted: TrustedKeys = _NOBODY) -> Side:
+    """A run's or a release's folder, read; raises DataError when it is neither, IntegrityError for a release that is
+    not as it was signed."""
+    release = open_release(folder, trusted) if (folder / SIGNATURE).is_file() else None
+    if release is None and not (folder / "run.json").is_file():
+        raise DataError(f"{folder} is neither a run nor a release", "name a folder that `bedside run` printed")
+    read = _reader(folder) if release is None else release.read
+    data = json.loads(read("run.json" if release is None else "release.json"))
+    judged = data["judged"] if release is None else data
+    return Side(
+        name=folder.resolve().name,
+        facts=data["facts"],
+        evidence=tuple(Evidence.from_json(each) for each in json.loads(read("evidence.json"))),
+        judged=judged,
+        plan=read("plan.yaml").decode(),
+        release=release,
+    )
+
+
+def _reader(folder: Path) -> Read:
+    return lambda name: (folder / name).read_bytes()
 
 
 def compare(a: Path, b: Path, *, seed: int = 0) -> Comparison:
     """Compare two folders; raises DataError when they predict different things."""
     first, second = side(a), side(b)
-    if first.facts["task"] != second.facts["task"]:
+    if _question(first) != _question(second):
         raise DataError(
             f"{first.name} and {second.name} have different tasks", "only answers to the same question compare"
         )
@@ -74,24 +96,30 @@ def compare(a: Path, b: Path, *, seed: int = 0) -> Comparison:
     changes = difflib.unified_diff(
         first.plan.splitlines(), second.plan.splitlines(), first.name, second.name, "", "", 0
     )
-    return Comparison(first, second, shared, _paired(a, b, first, second, seed), tuple(changes)[2:])
+    return Comparison(first, second, shared, _paired(first, second, seed), tuple(changes)[2:])
+
+
+def _question(side: Side) -> tuple[Any, ...]:
+    task = side.facts["task"]
+    return task["kind"], task["target"], task.get("classes")
 
 
 def _key(item: Estimate) -> str:
     return json.dumps([item.metric, item.part, item.group, item.at, item.versus], sort_keys=True)
 
 
-def _paired(a: Path, b: Path, first: Side, second: Side, seed: int) -> tuple[Estimate, ...]:
-    """Paired differences, when both carry rows and were judged on the same ones in the same order."""
+def _paired(first: Side, second: Side, seed: int) -> tuple[Estimate, ...]:
+    """Paired differences, when both are releases with rows and were judged on the same ones in the same order."""
+    a, b = first.release, second.release
     same = first.facts["digests"].get("evaluated") == second.facts["digests"].get("evaluated")
-    if not same or not (a / "rows").is_dir() or not (b / "rows").is_dir():
+    if a is None or b is None or not same or not {"rows/cohort.parquet"} <= set(a.files) & set(b.files):
         return ()
     from bedside.checks import run_checks
 
     task = task_from_json(first.facts["task"])
-    cohort = contents.read_cohort(a / "rows", "cohort")
-    mine = contents.read_predictions(a / "rows", "predictions", task)
-    theirs = contents.read_predictions(b / "rows", "predictions", task)
+    cohort = contents.read_cohort(a.read, "rows/cohort")
+    mine = contents.read_predictions(a.read, "rows/predictions", task)
+    theirs = contents.read_predictions(b.read, "rows/predictions", task)
     theirs = theirs.with_columns(row_id=mine.frame["row_id"])
     made = run_checks(["baseline"], mine, cohort, task=task, seed=seed, reference={second.name: theirs})
     return tuple(item for piece in made for item in piece.estimates)

@@ -22,7 +22,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,10 @@ from bedside.cohort.schema import Field, Schema
 from bedside.models.observed import draw, observe
 from bedside.models.predictions import Predictions
 from bedside.models.task import Task
-from bedside.plan.artifacts import parquet_bytes
+from bedside.plan.artifacts import parquet_bytes, read_parquet_bytes
+from bedside.plan.sources import file_digest
 
+Read = Callable[[str], bytes]
 GOLDEN_ROWS = 256
 
 
@@ -136,10 +138,10 @@ def write_cohort(folder: Path, name: str, cohort: Cohort) -> None:
     atomic_write(folder / f"{name}.schema.json", pretty(cohort.schema.to_json()))
 
 
-def read_cohort(folder: Path, name: str) -> Cohort:
-    """The inverse of `write_cohort`."""
-    schema = Schema.from_json(json.loads((folder / f"{name}.schema.json").read_bytes()))
-    return Cohort(schema, pl.read_parquet(folder / f"{name}.parquet"))
+def read_cohort(read: Read, name: str) -> Cohort:
+    """The inverse of `write_cohort`; `read` gives the bytes of a file, `name` is a path without its suffix."""
+    schema = Schema.from_json(json.loads(read(f"{name}.schema.json")))
+    return Cohort(schema, read_parquet_bytes(read(f"{name}.parquet")))
 
 
 def write_predictions(folder: Path, name: str, predictions: Predictions, row_id: pl.Series) -> None:
@@ -147,9 +149,9 @@ def write_predictions(folder: Path, name: str, predictions: Predictions, row_id:
     atomic_write(folder / f"{name}.parquet", parquet_bytes(predictions.frame.with_columns(row_id.alias("row_id"))))
 
 
-def read_predictions(folder: Path, name: str, task: Task) -> Predictions:
-    """The inverse of `write_predictions`."""
-    return Predictions(task, pl.read_parquet(folder / f"{name}.parquet"))
+def read_predictions(read: Read, name: str, task: Task) -> Predictions:
+    """The inverse of `write_predictions`; `read` gives the bytes of a file, `name` is a path without its suffix."""
+    return Predictions(task, read_parquet_bytes(read(f"{name}.parquet")))
 
 
 def release_digest(files: Mapping[str, str]) -> str:
@@ -160,7 +162,5 @@ def release_digest(files: Mapping[str, str]) -> str:
 def file_digests(folder: Path) -> dict[str, str]:
     """Relative path → SHA-256 of every file in a folder."""
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        path.relative_to(folder).as_posix(): file_digest(path) for path in sorted(folder.rglob("*")) if path.is_file()
     }

@@ -31,7 +31,6 @@ from bedside.evidence.report.data import ReportData
 from bedside.models.predictions import Predictions
 from bedside.models.task import Classify
 from bedside.plan.actions import declare_target, doubts_about_identity, refit_on
-from bedside.plan.answer import plan_of
 from bedside.plan.opened import Opened
 
 FOLDS = 5
@@ -61,7 +60,7 @@ class Validation:
 
 def validate(release: Opened, raw: Cohort, *, seed: int = 0, threads: int = 1, refit: bool = True) -> Validation:
     """Judge a release on a raw local cohort with its target; raises DataError when no class or too few are there."""
-    plan = plan_of(release)
+    plan = release.plan
     cohort, dropped = declare_target(release.clean(raw), plan.task)
     task = release.task
     if isinstance(task, Classify) and (task.truth(cohort) < 0).any():
@@ -161,7 +160,7 @@ def _updated(
         if name == "refit":
             with TemporaryDirectory() as folder:
                 run = Run(folder=Path(folder), seed=seed, threads=threads)
-                made = refit_on(plan_of(release), cohort.take(rows), task, run).predict(cohort.take(fold.test))
+                made = refit_on(release.plan, cohort.take(rows), task, run).predict(cohort.take(fold.test))
             p[fold.test], call[fold.test] = made.score, made.frame["call"].to_numpy()
             continue
         events = task.truth(cohort)[rows].astype(np.float64)

@@ -1,58 +1,95 @@
-"""An opened release: nothing of it is loaded before its signature and digests have been checked."""
+"""An opened release: nothing of it is loaded before its signature and digests have been checked.
+
+A file is checked again whenever it is read, so what is loaded is what was signed even if the folder was changed since.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bedside.cohort.cohort import Cohort
-from bedside.cohort.schema import Schema
+from bedside.cohort.digest import sha256_hex
+from bedside.cohort.schema import Field, Schema
 from bedside.errors import DataError, IntegrityError
+from bedside.evidence.estimate import Evidence
 from bedside.evidence.keys import TrustedKeys
 from bedside.evidence.signing import RELEASE_PREDICATE, STATEMENT_PAYLOAD, Envelope, Statement, Verified, verify
 from bedside.models.predictions import Predictions
 from bedside.models.task import Task, task_from_json
 from bedside.plan import contents
+from bedside.plan.plan_file import Plan, parse_plan
 from bedside.plan.release import APPROVALS, SIGNATURE
+
+LARGEST_SIGNATURE = 64 << 20  # bytes; one file takes about 150
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A release whose bytes are those its signer signed; `signer.trusted` says whether that key is trusted here."""
+    """A release whose bytes are those its signer signed; `signer.trusted` says whether that key is trusted here.
+
+    `files` maps the relative path of every file to its SHA-256.
+    """
 
     folder: Path
     digest: str
     signer: Verified
     record: Mapping[str, Any]
+    files: Mapping[str, str]
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file; raises IntegrityError when they are not (or no longer) those that were signed."""
+        if name not in self.files:
+            raise IntegrityError(f"the release has no {name}", _AGAIN)
+        try:
+            data = (self.folder / name).read_bytes()
+        except OSError as error:
+            raise IntegrityError(f"{name} cannot be read: {error.strerror}", _AGAIN) from None
+        if sha256_hex(data) != self.files[name]:
+            raise IntegrityError(f"{name} is not what was signed: its bytes were changed", _AGAIN)
+        return data
 
     @cached_property
     def task(self) -> Task:
         """The task."""
-        return task_from_json(json.loads((self.folder / "task.json").read_bytes()))
+        return task_from_json(json.loads(self.read("task.json")))
 
     @cached_property
     def schema(self) -> Schema:
         """The fields of a raw row, before cleaning."""
-        return Schema.from_json(json.loads((self.folder / "golden" / "inputs.schema.json").read_bytes()))
+        return Schema.from_json(json.loads(self.read("golden/inputs.schema.json")))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan that it was made by."""
+        return parse_plan(self.read("plan.yaml").decode(), "plan.yaml")[0]
+
+    @cached_property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """The evidence as it was when the release was made."""
+        return tuple(Evidence.from_json(each) for each in json.loads(self.read("evidence.json")))
 
     @cached_property
     def pipeline(self) -> Any:
         """The fitted pipeline."""
         from bedside.models.pipeline import Pipeline
 
+        for name in self.files:
+            if name.startswith("model/"):
+                self.read(name)
         return Pipeline.load(self.folder / "model")
 
     def clean(self, raw: Cohort) -> Cohort:
         """Item-scope cleaning replayed."""
         from bedside.prepare.clean import replay
 
-        specs = json.loads((self.folder / "clean.json").read_bytes())["steps"]
-        return replay(raw, specs)
+        return replay(raw, json.loads(self.read("clean.json"))["steps"])
 
     def predict(self, raw: Cohort) -> Predictions:
         """Predictions for raw rows: the very same cleaning, steps, model, calibration and threshold."""
@@ -60,20 +97,15 @@ class Opened:
         return made
 
     def row(self, values: Mapping[str, Any]) -> Cohort:
-        """A cohort of one raw row given as JSON; raises DataError for a field that is unknown or mistyped."""
+        """A cohort of one raw row given as JSON; raises DataError for a field that is unknown, mistyped, or an input
+        and not there (null says that a value is unknown)."""
         unknown = sorted(set(values) - set(self.schema.names))
         if unknown:
             raise DataError(f"unknown fields {unknown}", "the fields are in input.schema.json")
-        columns: dict[str, list[Any]] = {}
-        for item in self.schema.fields:
-            value = values.get(item.name)
-            if item.kind == "time" and isinstance(value, str):
-                columns[item.name] = [_moment(item.name, value)]
-                continue
-            right = {"number": (int, float), "boolean": (bool,)}.get(item.kind, (str,))
-            if value is not None and (not isinstance(value, right) or (item.kind == "number" and value is True)):
-                raise DataError(f"field '{item.name}' is a {item.kind}, not {type(value).__name__}", "see example.json")
-            columns[item.name] = [float(value) if item.kind == "number" and value is not None else value]
+        lacking = [item.name for item in self.schema.inputs if item.name not in values]
+        if lacking:
+            raise DataError(f"the row lacks the fields {lacking[:10]}", "give null where a value is unknown")
+        columns = {item.name: [_cell(item, values.get(item.name))] for item in self.schema.fields}
         return Cohort.of(columns, self.schema.fields)
 
     @property
@@ -82,18 +114,37 @@ class Opened:
         return str(self.record["stage"])
 
 
-def _moment(name: str, text: str) -> datetime:
+_AGAIN = "get the release again from where it came"
+_JSON_TYPES: dict[str, tuple[type[Any], ...]] = {"number": (int, float), "boolean": (bool,)}
+
+
+def _cell(item: Field, value: Any) -> Any:
+    """A JSON value as that of a field; its own text never stands in the error."""
+    if value is None:
+        return None
+    if not isinstance(value, _JSON_TYPES.get(item.kind, (str,))) or (item.kind == "number" and isinstance(value, bool)):
+        raise DataError(f"field '{item.name}' is a {item.kind}, not {type(value).__name__}", "see example.json")
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise DataError(f"field '{name}' holds no time that can be read", "write ISO 8601") from None
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+        if item.kind == "time":
+            moment = datetime.fromisoformat(value)
+            return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+        if item.kind == "number" and not math.isfinite(float(value)):
+            raise ValueError("not finite")
+        if isinstance(value, str):
+            value.encode()
+    except (ValueError, OverflowError):
+        way_out = "write ISO 8601" if item.kind == "time" else "see example.json"
+        raise DataError(f"field '{item.name}' holds no {item.kind} that can be read", way_out) from None
+    return float(value) if item.kind == "number" else value
 
 
 def open_release(folder: Path, trusted: TrustedKeys) -> Opened:
     """Check signature and every digest, then read; raises IntegrityError naming what is not as it was signed."""
     if not (folder / SIGNATURE).is_file():
         raise DataError(f"{folder} is no release: it has no {SIGNATURE}", "name the folder that `bedside run` printed")
+    refuse_links(folder)
+    if (folder / SIGNATURE).stat().st_size > LARGEST_SIGNATURE:
+        raise IntegrityError(f"{SIGNATURE} is too large to be one", _AGAIN)
     envelope = Envelope.from_bytes((folder / SIGNATURE).read_bytes())
     signer = verify(envelope, trusted)
     if signer.payload_type != STATEMENT_PAYLOAD:
@@ -107,23 +158,28 @@ def open_release(folder: Path, trusted: TrustedKeys) -> Opened:
     digest = contents.release_digest(statement.subjects)
     if statement.predicate.get("release") != digest:
         raise IntegrityError("the statement's release digest is not that of its files")
-    record = json.loads((folder / "release.json").read_bytes())
-    if record.get("format") != 1:
-        raise IntegrityError(f"release format {record.get('format')!r} is not known", "read it with a newer bedside")
-    return Opened(folder, digest, signer, record)
+    opened = Opened(folder, digest, signer, {}, statement.subjects)
+    record = json.loads(opened.read("release.json"))
+    if not isinstance(record, dict) or record.get("format") != 1:
+        raise IntegrityError("release.json is not of format 1", "read it with a newer bedside")
+    return replace(opened, record=record)
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise IntegrityError for anything in a folder that is neither a plain file nor a folder."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise IntegrityError(f"{path.relative_to(folder)} is no plain file", "a release holds plain files only")
 
 
 def refuse_changed(folder: Path, signed: Mapping[str, str]) -> None:
-    """Raise IntegrityError when a file is missing, added, a link, or other than signed (approvals sign themselves)."""
-    links = [path for path in folder.rglob("*") if path.is_symlink()]
-    if links:
-        raise IntegrityError(f"{links[0].relative_to(folder)} is a link", "a release holds plain files only")
+    """Raise IntegrityError when a file is missing, added or other than signed (approvals sign themselves)."""
     found = contents.file_digests(folder)
     own = {name: value for name, value in found.items() if name != SIGNATURE and not name.startswith(f"{APPROVALS}/")}
     for name in sorted(set(signed) | set(own)):
         if name not in own:
-            raise IntegrityError(f"{name} is missing from the release", "get the release again from where it came")
+            raise IntegrityError(f"{name} is missing from the release", _AGAIN)
         if name not in signed:
             raise IntegrityError(f"{name} was added to the release after it was signed", "remove it")
         if own[name] != signed[name]:
-            raise IntegrityError(f"{name} is not what was signed: its bytes were changed", "get the release again")
+            raise IntegrityError(f"{name} is not what was signed: its bytes were changed", _AGAIN)

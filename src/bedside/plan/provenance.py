@@ -11,14 +11,15 @@ from pathlib import Path
 from bedside.cohort import plugins
 
 LAYERS = ("errors.py", "cohort", "evidence", "intake", "prepare", "models", "checks", "synth", "plan")
+GLUE = ("plan/actions.py", "plan/artifacts.py")  # what every action runs through, whatever its layer
 
 
 @cache
 def layer_digest(layer: str) -> str:
-    """SHA-256 over the source files of a layer and of all layers below it."""
+    """SHA-256 over the source files of a layer, of all layers below it, and of the actions themselves."""
     root = Path(__file__).resolve().parents[1]
     state = hashlib.sha256()
-    for name in LAYERS[: LAYERS.index(layer) + 1]:
+    for name in (*LAYERS[: LAYERS.index(layer) + 1], *GLUE):
         place = root / name
         files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
         for file in files:

@@ -117,13 +117,12 @@ def fill(conductor: Conductor, parts: Parts, folder: Path, secret: bytes) -> Non
     contents.write_cohort(folder / "golden", "inputs", golden)
     contents.write_predictions(folder / "golden", "predictions", predicted, golden["row_id"])
 
-    groups = group_fields(plan, evaluated)
+    weight = evaluated.schema.one("weight")
+    quasi = list(dict.fromkeys([*group_fields(plan, evaluated), *([weight.name] if weight is not None else [])]))
     if with_rows:
         make_folder(folder / "rows")
         key = contents.row_key(secret, parts.pooled["predictions"]["content"])
-        weight = evaluated.schema.one("weight")
-        keep = [task.target, *groups, *([weight.name] if weight is not None else [])]
-        rows = contents.keyed_rows(evaluated, keep, key)
+        rows = contents.keyed_rows(evaluated, [task.target, *quasi], key)
         contents.write_cohort(folder / "rows", "cohort", rows)
         made = {"predictions": parts.pooled, **{f"reference-{name}": each for name, each in parts.reference.items()}}
         for name, each in made.items():
@@ -144,8 +143,9 @@ def fill(conductor: Conductor, parts: Parts, folder: Path, secret: bytes) -> Non
         "seed": plan.split.seed,
         "privacy": {
             "rows": with_rows,
-            "fields": [task.target, *groups] if with_rows else [],
-            "k_anonymity": contents.k_anonymity(evaluated, groups) if with_rows else None,
+            "fields": [task.target, *quasi] if with_rows else [],
+            "k_anonymity": contents.k_anonymity(evaluated, quasi) if with_rows else None,
+            "model_keeps_rows": pipeline.keeps_rows,
         },
     }
     atomic_write(folder / "release.json", contents.pretty(record))

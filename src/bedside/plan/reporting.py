@@ -15,6 +15,7 @@ from bedside.evidence.report.data import ReportData
 from bedside.plan.plan_file import Plan
 
 if TYPE_CHECKING:
+    from bedside.plan.opened import Opened
     from bedside.plan.run import Conductor
 
 
@@ -60,14 +61,13 @@ def run_report(
     )
 
 
-def overrides_of(folder: Path, trusted: TrustedKeys) -> list[dict[str, str | None]]:
+def overrides_of(release: Opened, trusted: TrustedKeys) -> list[dict[str, str | None]]:
     """Every override of a release, by whom and why, for the report: they show for ever."""
     from bedside.plan.approve import approvals
-    from bedside.plan.opened import open_release
 
     return [
         {"gate": gate, "by": each.signer.name, "reason": reason, "key": each.signer.key_id, "stage": each.stage}
-        for each in approvals(open_release(folder, trusted), trusted)
+        for each in approvals(release, trusted)
         for gate, reason in each.overrides.items()
     ]
 
@@ -81,14 +81,11 @@ def render_again(folder: Path, out: Path | None, trusted: TrustedKeys) -> Path:
     from bedside.plan.compare import side
     from bedside.plan.plan_file import parse_plan
 
-    made = side(folder)
-    record = folder / "release.json"
-    judged = json.loads(record.read_bytes() if record.is_file() else (folder / "run.json").read_bytes())
-    judged = judged if record.is_file() else judged["judged"]
-    data = run_report(parse_plan(made.plan, "plan.yaml")[0], made.facts, made.evidence, judged)
-    if record.is_file():
-        data = replace(data, overrides=overrides_of(folder, trusted))
-    target = out if out is not None else Path(f"{folder.name}.html")
+    made = side(folder, trusted)
+    data = run_report(parse_plan(made.plan, "plan.yaml")[0], made.facts, made.evidence, made.judged)
+    if made.release is not None:
+        data = replace(data, overrides=overrides_of(made.release, trusted))
+    target = out if out is not None else Path(f"{made.name}.html")
     if target.suffix == ".json":
         atomic_write(target, json.dumps(data.to_json(), ensure_ascii=False, indent=1).encode())
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -14,10 +15,11 @@ from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import json_digest
 from bedside.cohort.workspace import Workspace
 from bedside.errors import BedsideError, DataError, LeakError, PlanError
+from bedside.evidence.estimate import Evidence, Finding
 from bedside.evidence.gates import Judgement, Stage, StageDecision
 from bedside.plan import actions
 from bedside.plan.actions import FINAL, Bench
-from bedside.plan.artifacts import get_evidence
+from bedside.plan.artifacts import get_evidence, put_evidence
 from bedside.plan.decide import decide
 from bedside.plan.memo import Done, Memo
 from bedside.plan.outcome import Outcome, write_run
@@ -77,7 +79,7 @@ class Conductor:
         spec = plan.split.model_dump(mode="json")
         kept = self.memoised(
             "split",
-            "cohort",
+            "models",
             ("split",),
             {"split": spec, "task": plan.task.model_dump(mode="json")},
             {"cohort": cohort},
@@ -90,8 +92,9 @@ class Conductor:
         else:
             pipeline = self._fit(plan.model, "model", cohort, kept, FINAL)
         checked = self._checks(cohort, kept, pooled, reference, pipeline)
-        digests = [cleaned["evidence"], described["evidence"], kept["evidence"], *checked]
-        judged = self._gates(digests, kept, plan, pipeline)
+        digests = [cleaned["evidence"], described["evidence"], kept["evidence"]]
+        digests += [*self._doubts(pooled, pipeline), *checked]
+        judged = self._gates(digests, plan, pipeline)
         facts = self._facts(read, cleaned, kept, pooled, pipeline, reference)
         return self._finish(facts, digests, judged, cleaned, kept, pooled, reference, pipeline)
 
@@ -109,17 +112,14 @@ class Conductor:
             location = (self.base / spec.path).resolve()
             with self._at(("cohort", "path")):
                 sources = source_digests(location)
-        parameters = {**spec.model_dump(mode="json"), "path": Path(spec.path).name}
-        extra = {
-            key: source_digests((self.base / value).resolve())
-            for key, value in spec.parameters.items()
-            if key == "dictionary" and isinstance(value, str)
-        }
         if not sources:
             # A database answers differently tomorrow, so reading it is never remembered; what follows is, by content.
-            with self._at(("cohort",)):
-                self.progress("read", "start", 0.0)
-                return actions.read(self.bench, self.plan, location, self.base)
+            return self._anew("read", ("cohort",), lambda: actions.read(self.bench, self.plan, location, self.base))
+        parameters = {**spec.model_dump(mode="json"), "path": Path(spec.path).name}
+        extra = {}
+        for key, path in actions.reader_paths(self.plan, self.base).items():
+            with self._at(("cohort", key)):
+                extra[key] = source_digests(path)
         return self.memoised(
             "read",
             "intake",
@@ -150,7 +150,7 @@ class Conductor:
             "pool",
             "models",
             self._path_of(name),
-            {},
+            {"task": kept["task"]},
             {"cohort": cohort, "split": kept["split"], "pieces": [piece["predictions"]["bytes"] for piece in pieces]},
             lambda: actions.pool(self.bench, cohort, kept, pieces),
             label=f"pool predictions of {name}",
@@ -180,6 +180,17 @@ class Conductor:
             lambda: actions.fit(self.bench, plan, candidate, cohort, kept, fold),
             label=f"fit {name} ({candidate.name}), {place}",
         )
+
+    def _doubts(self, pooled: dict[str, Any], pipeline: dict[str, Any]) -> list[str]:
+        """The evidence of what was doubtful while fitting the released model and the folds' models, if anything was."""
+        found: dict[tuple[Any, ...], Finding] = {}
+        for fitted in (pipeline, *pooled["pipelines"]):
+            for item in fitted["findings"]:
+                found.setdefault((item["id"], item["values"].get("field")), Finding.from_json(item))
+        if not found:
+            return []
+        doubts = Evidence("fit", findings=tuple(found.values())).with_sources(pipeline=pipeline["pipeline"])
+        return [put_evidence(self.bench.store, doubts)]
 
     def _checks(
         self,
@@ -229,14 +240,12 @@ class Conductor:
             out.append(done["evidence"])
         return out
 
-    def _gates(self, digests: list[str], kept: dict[str, Any], plan: Plan, pipeline: dict[str, Any]) -> dict[str, Any]:
+    def _gates(self, digests: list[str], plan: Plan, pipeline: dict[str, Any]) -> dict[str, Any]:
         asked: Stage = plan.release.stage if plan.release is not None else "assist"
 
         def work() -> dict[str, Any]:
             pieces = [get_evidence(self.bench.store, digest) for digest in digests]
-            decision, judgements = decide(
-                plan, pieces, asked, waived=kept["waived"], keeps_rows=self._keeps_rows(), findings=pipeline["findings"]
-            )
+            decision, judgements = decide(plan, pieces, asked, keeps_rows=pipeline["keeps_rows"])
             return {
                 "stage": decision.stage,
                 "asked": decision.asked,
@@ -246,15 +255,12 @@ class Conductor:
 
         return self.memoised(
             "gate",
-            "checks",
+            "plan",
             ("gates",),
             {"gates": [gate.to_json() for gate in plan.declared_gates()], "asked": asked, "risk": plan.task.risk},
-            {"evidence": digests, "waived": kept["waived"], "keeps_rows": self._keeps_rows()},
+            {"evidence": digests, "keeps_rows": pipeline["keeps_rows"]},
             work,
         )
-
-    def _keeps_rows(self) -> bool:
-        return bool(getattr(plugins.load("models", self.plan.model.name.split(":")[0]), "keeps_rows", False))
 
     def _facts(
         self,
@@ -350,6 +356,16 @@ class Conductor:
             done = self.memo.do(action, layer, parameters, inputs, loudly, name)
         self.done.append((name, done))
         self.progress(name, "cached" if done.cached else "done", done.seconds)
+        return done.output
+
+    def _anew(self, name: str, path: tuple[str | int, ...], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The output of an action that is never remembered."""
+        self.progress(name, "start", 0.0)
+        started = time.monotonic()
+        with self._at(path):
+            done = Done(work(), False, time.monotonic() - started)
+        self.done.append((name, done))
+        self.progress(name, "done", done.seconds)
         return done.output
 
     @contextmanager

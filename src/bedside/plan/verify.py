@@ -7,26 +7,31 @@ rests on them alone is worked out again and compared.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 
 from bedside.cohort import plugins
-from bedside.errors import BedsideError, IntegrityError
-from bedside.evidence.estimate import Estimate, Evidence
-from bedside.evidence.gates import judge
+from bedside.errors import BedsideError, IntegrityError, MissingExtra
+from bedside.evidence.estimate import Estimate
 from bedside.evidence.keys import TrustedKeys
-from bedside.evidence.ledger import Head, Ledger
+from bedside.evidence.ledger import GENESIS, Head, Ledger
 from bedside.plan import contents
-from bedside.plan.approve import approvals, stage_now
+from bedside.plan.approve import Approval, approvals, stage_now
+from bedside.plan.decide import decide
 from bedside.plan.opened import Opened, open_release
-from bedside.plan.plan_file import parse_plan
 from bedside.plan.provenance import versions
+from bedside.plan.validate import checks_of
 
 TOLERANCE = 1e-9
 GOLDEN_TOLERANCE = 1e-5
+NUMBERS = ("value", "low", "high")
+COUNTS = ("n_subjects", "n_rows", "n_events")
+BEFORE_CHECKS = {"clean", "describe", "split", "fit"}  # whose evidence stands before that of the plan's checks
 Result = Literal["ok", "fail", "unknown"]
 
 
@@ -59,85 +64,92 @@ def verify_release(folder: Path, trusted: TrustedKeys, ledger: Ledger | None = N
         approved = approvals(release, trusted)
     except IntegrityError as error:
         return Verification((Answer("verify_integrity", "fail", error.what),), None)
-    files = len(contents.file_digests(folder))
-    answers = [Answer("verify_integrity", "ok", f"{files} files, release {release.digest[:12]}")]
+    held = f"{len(release.files) + 1 + len(approved)} files, release {release.digest[:12]}"
+    answers = [Answer("verify_integrity", "ok", held)]
     signer = release.signer
     if signer.trusted:
         answers.append(Answer("verify_signer", "ok", f"{signer.name} ({signer.key_id[:12]})"))
     else:
         answers.append(Answer("verify_signer", "unknown", f"unknown signer ({signer.key_id[:12]})"))
-    answers.append(_gates(release))
-    answers.append(_recompute(release))
-    answers.append(_golden(release))
-    overridden = sorted({gate for each in approved for gate in each.overrides})
-    told = f"{stage_now(release, trusted)}; {len(approved)} approvals"
-    answers.append(
-        Answer("verify_stage", "ok", told + (f"; overridden: {', '.join(overridden)}" if overridden else ""))
-    )
-    answers.append(_ledger(release, ledger, trusted))
+    answers.append(_ask("verify_gates", lambda: _gates(release)))
+    answers.append(_ask("verify_recompute", lambda: _recompute(release)))
+    answers.append(_ask("verify_golden", lambda: _golden(release)))
+    answers.append(_ask("verify_stage", lambda: _stage(release, approved, trusted)))
+    answers.append(_ledger(release, approved, ledger, trusted))
     return Verification(tuple(answers), release)
 
 
-def stored_evidence(release: Opened) -> list[Evidence]:
-    """The evidence as it was when the release was made."""
-    return [Evidence.from_json(each) for each in json.loads((release.folder / "evidence.json").read_bytes())]
+def _ask(question: str, answer: Callable[[], Answer]) -> Answer:
+    """The answer; `fail` where what was signed is no release's content, `unknown` where a library is missing here."""
+    try:
+        return answer()
+    except (ImportError, MissingExtra) as error:
+        return Answer(question, "unknown", f"a library is not installed here: {error}")
+    except BedsideError as error:
+        return Answer(question, "fail", error.what)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+        return Answer(question, "fail", f"its content cannot be read ({type(error).__name__})")
 
 
 def _gates(release: Opened) -> Answer:
-    from bedside.evidence.estimate import join
-
-    plan, _ = parse_plan((release.folder / "plan.yaml").read_text(encoding="utf-8"), "plan.yaml")
-    everything = join("all", stored_evidence(release))
-    again = [judge(gate, everything).to_json() for gate in plan.declared_gates()]
-    if again != release.record["judgements"]:
+    """Verdicts and stage worked out again from the stored evidence."""
+    record = release.record
+    keeps_rows = record["privacy"]["model_keeps_rows"]
+    decision, judgements = decide(release.plan, list(release.evidence), record["asked"], keeps_rows=keeps_rows)
+    if [each.to_json() for each in judgements] != record["judgements"]:
         return Answer("verify_gates", "fail", "the verdicts do not follow from the evidence")
-    return Answer("verify_gates", "ok", f"{len(again)} verdicts follow from the evidence")
+    if (decision.stage, [list(each) for each in decision.reasons]) != (record["stage"], record["reasons"]):
+        return Answer("verify_gates", "fail", f"the stage {record['stage']} does not follow from the verdicts")
+    return Answer("verify_gates", "ok", f"{len(judgements)} verdicts and the stage follow from the evidence")
 
 
 def _recompute(release: Opened) -> Answer:
-    folder = release.folder / "rows"
-    if not folder.exists():
+    """What every check that rests on the release's own rows says of them, against the stored evidence."""
+    specs = release.record["checks"]
+    same_version = release.record["facts"]["versions"]["bedside"] == versions()["bedside"]
+    declared = checks_of(release.plan) if same_version else release.plan.checks
+    names = [plugins.parse_spec(spec)[0] for spec in specs]
+    before, stored = release.evidence[: -len(specs)], release.evidence[-len(specs) :]
+    # Evidence that no check of the plan gave could say anything, and gates would be judged on it.
+    if (
+        specs[: len(declared)] != declared
+        or [each.check for each in stored] != names
+        or not {each.check for each in before} <= BEFORE_CHECKS
+    ):
+        return Answer("verify_recompute", "fail", "the evidence is not that of the plan's checks")
+    if "rows/cohort.parquet" not in release.files:
         return Answer(
             "verify_recompute", "unknown", "released without rows: integrity holds, numbers cannot be recomputed"
         )
     from bedside.checks import run_checks
 
-    cohort = contents.read_cohort(folder, "cohort")
-    predictions = contents.read_predictions(folder, "predictions", release.task)
+    cohort = contents.read_cohort(release.read, "rows/cohort")
+    predictions = contents.read_predictions(release.read, "rows/predictions", release.task)
     reference = {
-        name: contents.read_predictions(folder, f"reference-{name}", release.task)
+        name: contents.read_predictions(release.read, f"rows/reference-{name}", release.task)
         for name in release.record["reference"]
     }
-    stored = {each.check: each for each in stored_evidence(release)}
-    same_version = release.record["facts"]["versions"].get("bedside") == versions().get("bedside")
     compared = 0
-    for spec in release.record["checks"]:
-        name = plugins.parse_spec(spec)[0]
+    for spec, name, old in zip(specs, names, stored, strict=True):
         check = plugins.build("checks", spec)
         if check.needs != "predictions" or check.looks_at == "inputs":
             continue
-        try:
-            made = run_checks(
-                [spec],
-                predictions,
-                cohort,
-                task=release.task,
-                seed=release.record["seed"],
-                level=release.record["level"],
-                reference=reference,
-            )
-        except BedsideError as error:
-            return Answer("verify_recompute", "fail", f"{name}: {error.what}")
-        again = [item for piece in made for item in piece.estimates]
-        difference = first_difference(again, list(stored[name].estimates), same_version=same_version)
+        (made,) = run_checks(
+            [spec],
+            predictions,
+            cohort,
+            task=release.task,
+            seed=release.plan.split.seed,
+            level=release.plan.level,
+            reference=reference,
+        )
+        difference = first_difference(list(made.estimates), list(old.estimates), same_version=same_version)
+        if difference is None and same_version and [f.id for f in made.findings] != [f.id for f in old.findings]:
+            difference = "its findings are not those of the rows"
         if difference is not None:
             return Answer("verify_recompute", "fail", f"{name}: {difference}")
-        compared += len(again)
+        compared += len(made.estimates)
     return Answer("verify_recompute", "ok", f"{compared} estimates recomputed from {len(cohort)} rows")
-
-
-NUMBERS = ("value", "low", "high")
-COUNTS = ("n_rows", "n_subjects", "n_events")
 
 
 def first_difference(again: list[Estimate], stored: list[Estimate], *, same_version: bool) -> str | None:
@@ -166,15 +178,11 @@ def _question(item: Estimate) -> str:
 
 
 def _golden(release: Opened) -> Answer:
-    folder = release.folder / "golden"
-    raw = contents.read_cohort(folder, "inputs")
-    kept = contents.read_predictions(folder, "predictions", release.task)
-    try:
-        made = release.predict(raw)
-    except ImportError as error:
-        return Answer("verify_golden", "unknown", f"the model's library is not installed here: {error}")
-    except BedsideError as error:
-        return Answer("verify_golden", "fail", error.what)
+    raw = contents.read_cohort(release.read, "golden/inputs")
+    kept = contents.read_predictions(release.read, "golden/predictions", release.task)
+    if release.pipeline.keeps_rows != release.record["privacy"]["model_keeps_rows"]:
+        return Answer("verify_golden", "fail", "whether the model keeps training rows is not what the release says")
+    made = release.predict(raw)
     worst = max(
         float(np.abs(made.frame[name].to_numpy() - kept.frame[name].to_numpy()).max()) for name in release.task.columns
     )
@@ -182,15 +190,32 @@ def _golden(release: Opened) -> Answer:
     return Answer("verify_golden", result, f"{len(raw)} golden rows, largest difference {worst:.1e}")
 
 
-def _ledger(release: Opened, ledger: Ledger | None, trusted: TrustedKeys) -> Answer:
+def _stage(release: Opened, approved: Sequence[Approval], trusted: TrustedKeys) -> Answer:
+    overridden = sorted({gate for each in approved for gate in each.overrides})
+    told = f"{stage_now(release, trusted)}; {len(approved)} approvals"
+    return Answer("verify_stage", "ok", told + (f"; overridden: {', '.join(overridden)}" if overridden else ""))
+
+
+def _ledger(release: Opened, approved: Sequence[Approval], ledger: Ledger | None, trusted: TrustedKeys) -> Answer:
     if ledger is None:
         return Answer("verify_ledger", "unknown", "no ledger here")
+    head, listed, removed = Head(0, GENESIS), False, []
+    mine = {(each.number, each.stage, tuple(sorted(each.overrides.items()))) for each in approved}
     try:
-        head: Head = ledger.verify(trusted=trusted).head
-        listed = any(e.kind == "release" and e.body["release"] == release.digest for e in ledger.entries())
+        for entry in ledger.entries(trusted):
+            head = Head(entry.index + 1, entry.hash)
+            body = entry.body
+            if body.get("release") != release.digest:
+                continue
+            listed = listed or entry.kind == "release"
+            if entry.kind == "approve":
+                said = (body.get("number"), body.get("stage"), tuple(sorted(body.get("overrides", {}).items())))
+                removed += [] if said in mine else [body.get("number")]
     except IntegrityError as error:
         return Answer("verify_ledger", "fail", error.what)
     told = f"length {head.length}, head {head.hash[:12]}"
+    if removed:
+        return Answer("verify_ledger", "fail", f"approval {removed[0]} was entered and is not in the release; {told}")
     if listed:
         return Answer("verify_ledger", "ok", f"entered; {told}")
     return Answer("verify_ledger", "unknown", f"this release is not entered in this workspace's ledger ({told})")
