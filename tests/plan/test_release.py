@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.plan.conftest import PLAN
@@ -18,7 +19,7 @@ from bedside.cohort.workspace import Workspace
 from bedside.errors import BedsideError, IntegrityError
 from bedside.evidence.keys import load_or_create_key, trusted_keys
 from bedside.evidence.ledger import Ledger
-from bedside.plan.approve import approve, stage_now
+from bedside.plan.approve import approve, obstacles, stage_now
 from bedside.plan.opened import open_release
 from bedside.plan.verify import Verification, verify_release
 
@@ -123,6 +124,88 @@ def test_verdicts_that_do_not_follow_from_the_evidence_are_found(release: Path, 
     assert results(verify_release(folder, {}))["verify_gates"] == "fail"
 
 
+def sealed_again(folder: Path, tmp_path: Path, change: dict[str, Any]) -> Path:
+    """The release with the record or evidence changed by somebody who has a key, and signs it all again."""
+    from bedside.plan.release import SIGNATURE, seal
+
+    for name, edit in change.items():
+        data = json.loads((folder / name).read_bytes())
+        (folder / name).write_bytes(json.dumps(edit(data)).encode())
+    (folder / SIGNATURE).unlink()
+    seal(folder, "small", load_or_create_key(tmp_path / "keys", "mallory"))
+    return folder
+
+
+def test_a_stage_that_does_not_follow_from_the_verdicts_is_found(release: Path, tmp_path: Path) -> None:
+    folder = sealed_again(
+        copied(release, tmp_path), tmp_path, {"release.json": lambda data: data | {"stage": "autonomous"}}
+    )
+    assert results(verify_release(folder, {}))["verify_gates"] == "fail"
+
+
+@pytest.mark.parametrize("check", ["performance", "flattery", "clean"])
+def test_evidence_that_no_check_of_the_plan_gave_is_found(release: Path, tmp_path: Path, check: str) -> None:
+    """A gate is judged on all the evidence, so a made-up piece beside the honest ones would speak for it."""
+
+    def with_more(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        flattering = next(each for each in pieces if each["check"] == "performance") | {"check": check}
+        return [flattering, *pieces]
+
+    folder = sealed_again(copied(release, tmp_path), tmp_path, {"evidence.json": with_more})
+    assert results(verify_release(folder, {}))["verify_recompute"] == "fail"
+
+
+def test_a_check_left_out_of_the_record_is_found(release: Path, tmp_path: Path) -> None:
+    def without(record: dict[str, Any]) -> dict[str, Any]:
+        return record | {"checks": [each for each in record["checks"] if each != "performance"]}
+
+    folder = sealed_again(copied(release, tmp_path), tmp_path, {"release.json": without})
+    assert results(verify_release(folder, {}))["verify_recompute"] == "fail"
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"[" * 100_000, b'{"format": 1}'])
+def test_a_signed_record_that_is_none_is_said_without_a_traceback(
+    release: Path, tmp_path: Path, content: bytes
+) -> None:
+    folder = copied(release, tmp_path)
+    (folder / "release.json").write_bytes(content)
+    sealed_again(folder, tmp_path, {})
+    assert not verify_release(folder, {}).ok
+
+
+def test_a_file_changed_after_opening_is_not_loaded(release: Path, tmp_path: Path) -> None:
+    folder = copied(release, tmp_path)
+    opened = open_release(folder, {})
+    for name in ("model/pipeline.json", "task.json"):
+        (folder / name).write_bytes((folder / name).read_bytes().replace(b"died", b"DIED"))
+    with pytest.raises(IntegrityError, match=r"model/pipeline\.json"):
+        _ = opened.pipeline
+    with pytest.raises(IntegrityError, match=r"task\.json"):
+        _ = opened.task
+
+
+def test_one_check_asked_twice_is_recomputed_twice(admissions: Cohort, home: Path) -> None:
+    checks = ["performance", {"subgroups": {"by": ["sex"]}}, {"subgroups": {"by": ["admission_type"]}}]
+    outcome = bedside.run({**PLAN, "name": "twice", "checks": checks}, admissions, home=home, threads=1)
+    assert outcome.release is not None
+    assert results(verify_release(outcome.release, {}))["verify_recompute"] == "ok"
+
+
+@pytest.mark.parametrize("model", ["rbf_svm", "sklearn:sklearn.neighbors.KNeighborsClassifier"])
+def test_a_model_that_keeps_rows_stays_at_research_unless_signed_for(
+    admissions: Cohort, home: Path, model: str
+) -> None:
+    import numpy as np
+
+    plan = {**PLAN, "name": "keeps", "model": model, "checks": ["performance"], "gates": {"auroc": 0.5}}
+    outcome = bedside.run(plan, admissions.take(np.arange(600)), home=home, threads=1)
+    assert outcome.decision.stage == "research" and outcome.release is not None
+    assert ("stage_capped", "keeps_rows") in outcome.decision.reasons
+    opened = open_release(outcome.release, trusted_keys(Workspace(home).keys))
+    assert opened.record["privacy"]["model_keeps_rows"] and "keeps_rows" in obstacles(opened.record, "assist")
+    assert verify_release(outcome.release, {}).ok
+
+
 def test_a_release_cut_from_the_ledger_shows(release: Path, home: Path, tmp_path: Path) -> None:
     import sqlite3
 
@@ -161,7 +244,19 @@ def test_without_rows_integrity_holds_and_recomputation_is_unknown(admissions: C
     assert answers["verify_integrity"] == "ok" and answers["verify_recompute"] == "unknown"
 
 
-def test_an_approval_is_signed_and_an_override_needs_a_reason(admissions: Cohort, home: Path) -> None:
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"format": 1, "stage": "boss"}'])
+def test_an_approval_that_says_nothing_is_refused(release: Path, tmp_path: Path, body: bytes) -> None:
+    from bedside.evidence.signing import sign
+    from bedside.plan.approve import APPROVAL_PAYLOAD
+
+    folder = copied(release, tmp_path)
+    (folder / "approvals").mkdir(exist_ok=True)
+    key = load_or_create_key(tmp_path / "keys", "mallory")
+    (folder / "approvals" / "0001.dsse.json").write_bytes(sign(APPROVAL_PAYLOAD, body, key).to_bytes())
+    assert not verify_release(folder, {}).ok
+
+
+def test_an_approval_is_signed_and_an_override_needs_a_reason(admissions: Cohort, home: Path, tmp_path: Path) -> None:
     plan = {**PLAN, "gates": {"auroc": {"at_least": 0.99}}, "release": {"as": "overridden", "stage": "assist"}}
     outcome = bedside.run(plan, admissions, home=home, threads=1)
     assert outcome.release is not None
@@ -181,6 +276,10 @@ def test_an_approval_is_signed_and_an_override_needs_a_reason(admissions: Cohort
     assert verification.ok
     assert any("overridden: auroc>=0.99" in each.detail for each in verification.answers)
     file = next((outcome.release / "approvals").iterdir())
+    elsewhere = file.rename(tmp_path / file.name)
+    answer = results(verify_release(outcome.release, trusted, Ledger(workspace.ledger_url)))
+    assert answer["verify_ledger"] == "fail", "an approval, with what it overrode, was taken away"
+    elsewhere.rename(file)
     file.write_bytes(file.read_bytes().replace(b"a", b"b", 1))
     assert not verify_release(outcome.release, trusted).ok
 
@@ -194,10 +293,24 @@ def test_a_release_answers_its_own_example_as_it_did(release: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"), [("age", "old", "number"), ("colour", 1.0, "unknown fields"), ("age", True, "number")]
+    ("field", "value", "said"),
+    [
+        *(("age", "old", "number"), ("colour", 1.0, "unknown fields"), ("age", True, "number")),
+        *(("age", False, "number"), ("age", 10**400, "number"), ("age", float("inf"), "number")),
+        *(("sex", "\ud800", "category"), ("admitted_at", "yesterday", "ISO 8601")),
+    ],
 )
 def test_a_row_that_does_not_fit_is_refused(release: Path, field: str, value: object, said: str) -> None:
     opened = open_release(release, {})
     values = json.loads((release / "example.json").read_bytes()) | {field: value}
     with pytest.raises(BedsideError, match=said):
+        opened.row(values)
+
+
+def test_a_row_without_an_input_is_refused_but_a_value_may_be_unknown(release: Path) -> None:
+    opened = open_release(release, {})
+    values = json.loads((release / "example.json").read_bytes())
+    assert len(opened.row(values | {"age": None})) == 1
+    del values["age"]
+    with pytest.raises(BedsideError, match="age"):
         opened.row(values)

@@ -18,6 +18,7 @@ Verdict = Literal["pass", "fail", "not_enough"]
 Stage = Literal["research", "shadow", "assist", "autonomous"]
 # Rows whose group is not known: too few of them to judge is shown in the report, but is not a group that was declared.
 UNKNOWN_GROUP = "missing"
+JUDGED_PARTS = ("test", "external")
 STAGES: tuple[Stage, ...] = ("research", "shadow", "assist", "autonomous")
 
 
@@ -130,7 +131,7 @@ def judge(gate: Gate, evidence: Evidence) -> Judgement:
 
 
 def _matches(gate: Gate, item: Estimate) -> bool:
-    if item.metric != gate.metric or item.versus != gate.versus or item.part not in ("test", "external"):
+    if item.metric != gate.metric or item.versus != gate.versus or item.part not in JUDGED_PARTS:
         return False
     if gate.each_group != (item.group is not None):
         return False

@@ -159,7 +159,10 @@ def open_release(folder: Path, trusted: TrustedKeys) -> Opened:
     if statement.predicate.get("release") != digest:
         raise IntegrityError("the statement's release digest is not that of its files")
     opened = Opened(folder, digest, signer, {}, statement.subjects)
-    record = json.loads(opened.read("release.json"))
+    try:
+        record = json.loads(opened.read("release.json"))
+    except (ValueError, RecursionError):
+        record = None
     if not isinstance(record, dict) or record.get("format") != 1:
         raise IntegrityError("release.json is not of format 1", "read it with a newer bedside")
     return replace(opened, record=record)

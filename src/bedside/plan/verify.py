@@ -18,6 +18,7 @@ import polars as pl
 from bedside.cohort import plugins
 from bedside.errors import BedsideError, IntegrityError, MissingExtra
 from bedside.evidence.estimate import Estimate
+from bedside.evidence.gates import JUDGED_PARTS
 from bedside.evidence.keys import TrustedKeys
 from bedside.evidence.ledger import GENESIS, Head, Ledger
 from bedside.plan import contents
@@ -87,7 +88,7 @@ def _ask(question: str, answer: Callable[[], Answer]) -> Answer:
         return Answer(question, "unknown", f"a library is not installed here: {error}")
     except BedsideError as error:
         return Answer(question, "fail", error.what)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, pl.exceptions.PolarsError) as error:
         return Answer(question, "fail", f"its content cannot be read ({type(error).__name__})")
 
 
@@ -115,6 +116,7 @@ def _recompute(release: Opened) -> Answer:
         specs[: len(declared)] != declared
         or [each.check for each in stored] != names
         or not {each.check for each in before} <= BEFORE_CHECKS
+        or any(item.part in JUDGED_PARTS for each in before for item in each.estimates)
     ):
         return Answer("verify_recompute", "fail", "the evidence is not that of the plan's checks")
     if "rows/cohort.parquet" not in release.files:
