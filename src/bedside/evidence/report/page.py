@@ -122,9 +122,7 @@ def _views(found: Mapping[str, Section], words: Words) -> list[SectionView]:
         ids = Counter(figure.id for figure, _ in pairs)
         for figure, below in pairs:
             number += 1
-            alone = ids[figure.id] == 1 and figure.kind != "forest"
-            of = None if alone or "x" not in figure.axes else words.maybe(figure.axes["x"])
-            blocks.append(figure_block(figure, number, words, below, of=of))
+            blocks.append(figure_block(figure, number, words, below, of=_of(figure, ids[figure.id] == 1, words)))
         out.append(
             SectionView(
                 name,
@@ -135,6 +133,16 @@ def _views(found: Mapping[str, Section], words: Words) -> list[SectionView]:
             )
         )
     return out
+
+
+def _of(figure: Figure, alone: bool, words: Words) -> Both | None:
+    """What a figure is of, where others have the same name: its one field, else what it shows along x."""
+    fields = set(figure.columns.get("field", ()))
+    if len(fields) == 1 and figure.kind != "forest":
+        return Both.same(str(fields.pop()))
+    if (alone and figure.kind != "forest") or "x" not in figure.axes:
+        return None
+    return words.maybe(figure.axes["x"])
 
 
 def _paired(figures: Sequence[Figure]) -> list[tuple[Figure, Figure | None]]:
