@@ -118,7 +118,7 @@ def carry_out(source: Source, data: Path, work: Path) -> Result:
     pieces = json.loads((run_folder / "evidence.json").read_text(encoding="utf-8"))
     verified = "no release"
     if "release" in lines:
-        _, said = _bedside("verify", lines["release"], "--home", home, codes=(0,))
+        _bedside("verify", lines["release"], "--home", home, codes=(0,))
         verified = "verified"
     return Result(
         source,
@@ -189,7 +189,7 @@ def details(result: Result) -> str:
     )
     rows = []
     for each in result.judgements:
-        group = "" if each.estimate is None or each.estimate.group is None else _group(each.estimate)
+        group = "" if each.estimate is None or each.estimate.group is None else f" ({_group(each.estimate)})"
         decides = "" if each.n_deciding is None else f"n ≈ {plain(each.n_deciding)}"
         rows.append([f"`{each.gate.id}`", VERDICTS[each.verdict], number(each.estimate, n=True) + group, decides])
     out.append(table(["gate", "verdict", "estimate that decided", "would decide"], rows))
@@ -202,19 +202,29 @@ def details(result: Result) -> str:
     if groups:
         out.append("AUROC of groups (intervals adjusted for the number of groups):\n")
         out.append(table(["group", "n", "events", "AUROC"], groups))
-    cautions = dict.fromkeys(
-        text(each.id, "en", **each.values)
-        for piece in result.evidence
-        for each in piece.findings
-        if each.severity != "info"
-    )
-    if cautions:
-        out.append("The report warns:\n\n" + "\n".join(f"- {each}" for each in cautions) + "\n")
+    warned = warnings(result.evidence)
+    if warned:
+        out.append("The report warns:\n\n" + "\n".join(f"- {each}" for each in warned) + "\n")
     return "\n".join(out)
 
 
+def warnings(evidence: Sequence[Evidence]) -> list[str]:
+    """What is not mere information, at most three sentences of a kind."""
+    kinds: dict[str, dict[str, None]] = {}
+    for piece in evidence:
+        for each in piece.findings:
+            if each.severity != "info":
+                kinds.setdefault(each.id, {})[text(each.id, "en", **each.values)] = None
+    out = []
+    for said in kinds.values():
+        out += list(said)[:3]
+        if len(said) > 3:
+            out.append(f"(and {len(said) - 3} more like these three)")
+    return out
+
+
 def _group(estimate: Estimate) -> str:
-    return " (" + ", ".join(f"{name} {value}" for name, value in (estimate.group or {}).items()) + ")"
+    return ", ".join(f"{name} {value}" for name, value in (estimate.group or {}).items())
 
 
 def page(results: Sequence[Result]) -> str:
