@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from bedside.cohort.cohort import Cohort
+from bedside.cohort.schema import Schema
 
 
 @runtime_checkable
@@ -24,4 +25,13 @@ class Reader(Protocol):
 
         Raises DataError naming file, column and row, with the way out.
         """
+        ...
+
+
+@runtime_checkable
+class ReadsAlike(Protocol):
+    """A reader that can say how later data is to be read as the first was, so that a release can hold it."""
+
+    def like(self, schema: Schema) -> dict[str, Any]:
+        """Parameters, as JSON, that read data of this schema with no other file beside it; no field must be there."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from bedside.cohort.cohort import Cohort
+from bedside.cohort.schema import Schema
 from bedside.errors import DataError
 from bedside.intake.assemble import assemble, origin_of, typed_frame
 from bedside.intake.declare import Column, Declarations, column_names, declare, reserved_in
@@ -29,8 +31,13 @@ ADVICE = (
 )
 
 _TEXTS = (
-    "dictionary", "subject", "row_id", "event", "time", "site", "weight", "separator", "quote", "decimal", "encoding",
+    "subject", "row_id", "event", "time", "site", "weight", "separator", "quote", "decimal", "encoding",
     "sheet", "member", "query",
+)  # fmt: skip
+
+# What says how a table is written, not what is in it.
+_LIKE = (
+    "subject", "row_id", "separator", "quote", "decimal", "encoding", "header", "names", "sheet", "member", "query",
 )  # fmt: skip
 
 # Tables up to this size are parsed once and kept as text between telling their types and converting them.
@@ -42,17 +49,18 @@ class Tables:
     """Reads one table.
 
     `fields` declares columns ({name: {kind, roles, unit, levels, codes, low, high, label, description, format, zone,
-    missing}}), `dictionary` is a file of such declarations. `subject`, `row_id`, `target`, `event`, `time`, `site`,
-    `weight`, `sensitive` name columns by what they are for; `ignore` leaves columns out, `columns` reads only those
-    named (and those with a role). `missing` are codes, everywhere or by column (["?", -9, {"glucose": [0]}]).
-    `separator`, `quote`, `decimal`, `encoding`, `header`, `names` describe text tables and are told from the file when
-    not given; `sheet` is for Excel, `member` for a ZIP of several files, `query` for a database URL as the path.
+    missing}}), `dictionary` is a file of such declarations, or these themselves; its columns need not be there.
+    `subject`, `row_id`, `target`, `event`, `time`, `site`, `weight`, `sensitive` name columns by what they are for;
+    `ignore` leaves columns out, `columns` reads only those named (and those with a role). `missing` are codes,
+    everywhere or by column (["?", -9, {"glucose": [0]}]). `separator`, `quote`, `decimal`, `encoding`, `header`,
+    `names` describe text tables and are told from the file when not given; `sheet` is for Excel, `member` for a ZIP of
+    several files, `query` for a database URL as the path.
 
     A column called `subject` or `row_id` is taken as such. Without a subject each row stands for itself.
     """
 
     fields: Any = None
-    dictionary: str | None = None
+    dictionary: str | Mapping[str, Any] | None = None
     subject: str | None = None
     row_id: str | None = None
     target: Any = None
@@ -82,6 +90,8 @@ class Tables:
             value = getattr(self, key)
             if (value is not None or key == "decimal") and (not isinstance(value, str) or not value):
                 raise DataError(f"{key} is {value!r}", f"give `{key}` one text")
+        if self.dictionary is not None and not (self.dictionary and isinstance(self.dictionary, str | Mapping)):
+            raise DataError(f"dictionary is {str(self.dictionary)[:40]!r}", "give a file, or {name: {kind: …}}")
         for key in ("separator", "quote", "decimal"):
             value = getattr(self, key)
             if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n"):
@@ -106,6 +116,22 @@ class Tables:
             frame = read_excel(source, self.sheet, header=self.header, names=self.names)
         return self._typed(source.label, frame, about, source.digest())
 
+    def like(self, schema: Schema) -> dict[str, Any]:
+        """The parameters by which a later table is read as the one with this schema was, with no file beside it.
+
+        Kinds are declared as they were told; roles are left to whoever reads, and no column but the ids must be there.
+        """
+        declared = self.declarations()
+        fields = {}
+        for item in schema.fields:
+            said = declared.columns.get(item.name, Column())
+            reading = {"format": said.format, "zone": said.zone, "missing": list(said.missing) or None}
+            fields[item.name] = {"kind": item.kind, **{key: each for key, each in reading.items() if each is not None}}
+        kept = {key: getattr(self, key) for key in _LIKE}
+        kept |= {"missing": list(declared.missing), "dictionary": fields or None}
+        default = {item.name: item.default for item in dataclass_fields(self)}
+        return {key: each for key, each in kept.items() if each not in (default[key], [])}
+
     def declarations(self) -> Declarations:
         """What the parameters and the dictionary declare; a field's own declaration wins over the dictionary's."""
         roles = {role: getattr(self, role) for role in ("target", "event", "time", "site", "weight", "sensitive")}
@@ -117,7 +143,7 @@ class Tables:
             ignore=self.ignore,
             columns=self.columns,
             missing=self.missing,
-            dictionary=None if self.dictionary is None else read_dictionary(Path(self.dictionary)),
+            dictionary=read_dictionary(Path(self.dictionary)) if isinstance(self.dictionary, str) else self.dictionary,
         )
 
     def frame(self, label: str, frame: pl.DataFrame, about: Mapping[str, Any]) -> Cohort:

@@ -91,7 +91,22 @@ def read(bench: Bench, plan: Plan, location: Path | str, base: Path) -> dict[str
     cohort = reader.read(location)
     if len(cohort) == 0:
         raise DataError(f"{location}: no rows", "check the file and the reader's parameters")
-    return {"cohort": bench.keep(cohort), "rows": len(cohort), "subjects": cohort.n_subjects}
+    return kept_as_read(bench, cohort, {"name": plan.cohort.read, **_alike(reader, plan, cohort)})
+
+
+def kept_as_read(bench: Bench, cohort: Cohort, alike: Mapping[str, Any]) -> dict[str, Any]:
+    """The output of reading; `alike` is the spec of the reader that reads later data as this was read."""
+    counts = {"rows": len(cohort), "subjects": cohort.n_subjects}
+    return {"cohort": bench.keep(cohort), **counts, "alike": dict(alike)}
+
+
+def _alike(reader: Any, plan: Plan, cohort: Cohort) -> dict[str, Any]:
+    from bedside.intake.protocol import ReadsAlike
+
+    if isinstance(reader, ReadsAlike):
+        return reader.like(cohort.schema)
+    gone = {"target", "event", *getattr(reader, "paths", ())}  # a file beside the plan is not there later
+    return {key: value for key, value in plan.cohort.parameters.items() if key not in gone}
 
 
 def reader_parameters(plan: Plan, base: Path) -> dict[str, Any]:

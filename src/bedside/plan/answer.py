@@ -13,36 +13,31 @@ from bedside.cohort.cohort import Cohort
 from bedside.cohort.schema import physical_type
 from bedside.errors import DataError
 from bedside.models.predictions import Predictions
-from bedside.plan.api import IN_MEMORY
 from bedside.plan.opened import Opened
-
-ROLES_OF_THE_OUTCOME = ("target", "event")
 
 
 def read_like(release: Opened, path: Path, *, with_target: bool) -> Cohort:
-    """A table (or JSON row, or list of rows) read with the plan's own reader parameters, its fields held to the kinds
-    that the release was fitted on. Without `with_target` the outcome may be absent and is ignored."""
-    if path.suffix == ".json":
+    """A table (or JSON row, or list of rows) read as the plan's own was, its fields of the kinds that the release was
+    fitted on. Every input must be there, other fields may be; without `with_target` the outcome is ignored."""
+    if path.suffix.lower() == ".json" and not with_target:
         return rows_of_json(release, path)
-    plan = release.plan
-    # A plan on a cohort in memory says nothing of files, so a plain table of the same fields is taken.
-    name = "tables" if plan.cohort.read == IN_MEMORY else plan.cohort.read
-    # Files beside the plan (a dictionary) are not here; what they said is in the release's own schema.
-    left_out = {*ROLES_OF_THE_OUTCOME, *getattr(plugins.load("readers", name), "paths", ())}
-    parameters = {key: value for key, value in plan.cohort.parameters.items() if key not in left_out}
-    reader = plugins.build("readers", {"name": name, **parameters})
-    cohort = reader.read(path)
-    wanted = release.schema.names + ([plan.task.target] if with_target else [])
+    target = release.task.target
+    spec = dict(release.reader)
+    if not with_target and target in spec.get("dictionary", {}):
+        spec["dictionary"] = {name: said for name, said in spec["dictionary"].items() if name != target}
+    cohort = plugins.build("readers", spec).read(path)
+    wanted = [item.name for item in release.schema.inputs] + ([target] if with_target else [])
     missing = [name for name in wanted if name not in cohort.schema]
     if missing:
-        raise DataError(f"{path} lacks the columns {missing}", "the release's fields are in its input.schema.json")
-    return conform(cohort.keeping(wanted), release)
+        raise DataError(f"{path} lacks the columns {missing[:10]}", "the release's fields are in its input.schema.json")
+    return conform(cohort.keeping([*release.schema.names, *wanted]), release)
 
 
 def conform(cohort: Cohort, release: Opened) -> Cohort:
     """The cohort with the release's field descriptions; raises DataError where a column has another kind."""
     changed: dict[str, pl.Series] = {}
-    for item in release.schema.fields:
+    described = [item for item in release.schema.fields if item.name in cohort.schema]
+    for item in described:
         column = cohort[item.name]
         if cohort.schema[item.name].kind == item.kind:
             continue
@@ -58,14 +53,14 @@ def conform(cohort: Cohort, release: Opened) -> Cohort:
             raise DataError(
                 f"column '{item.name}' is a {kind}; the release takes a {item.kind}", "see input.schema.json"
             )
-    return cohort.with_columns(changed, release.schema.fields)
+    return cohort.with_columns(changed, described)
 
 
 def rows_of_json(release: Opened, path: Path) -> Cohort:
     """A JSON object, or a list of them, as raw rows."""
     try:
         data = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}", "see the release's example.json") from None
     rows = data if isinstance(data, list) else [data]
     if not rows or not all(isinstance(row, Mapping) for row in rows):

@@ -1,8 +1,9 @@
 """What a release folder holds, file by file. Nothing in it names a patient, a path, a host or a time.
 
-plan.yaml            the plan as it was declared
+plan.yaml            the plan as it was declared, but for the folders and databases it names
 release.json         stage, gates, facts, digests, versions
 task.json            the task with its classes
+reader.json          how a later table is read: kinds, missing codes, forms of time
 clean.json           item-scope cleaning, replayed on every new row
 model/               the fitted pipeline: steps, model, calibrator, threshold
 input.schema.json    fields, units, ranges and levels that a caller may send (JSON Schema)

@@ -66,6 +66,11 @@ class Opened:
         return Schema.from_json(json.loads(self.read("golden/inputs.schema.json")))
 
     @cached_property
+    def reader(self) -> dict[str, Any]:
+        """The spec of the reader that reads a later table as the plan's was read."""
+        return dict(json.loads(self.read("reader.json"))["spec"])
+
+    @cached_property
     def plan(self) -> Plan:
         """The plan that it was made by."""
         return parse_plan(self.read("plan.yaml").decode(), "plan.yaml")[0]

@@ -53,7 +53,7 @@ def write_run(
 ) -> Path:
     """Lay the run's plan, facts, evidence and report out for people; returns the report's path."""
     make_folder(folder)
-    atomic_write(folder / "plan.yaml", plan.to_yaml().encode())
+    atomic_write(folder / "plan.yaml", plan.without_places().to_yaml().encode())
     pieces = [json.loads(store.get(digest)) for digest in digests]
     atomic_write(folder / "evidence.json", json.dumps(pieces, ensure_ascii=False, indent=1).encode())
     summary = {"format": 1, "facts": dict(facts), "judged": dict(judged)}

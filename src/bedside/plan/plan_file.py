@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -168,8 +168,22 @@ class Plan(_Strict):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the plan's content; layout and comments do not count."""
-        return json_digest(self.to_json())
+        """SHA-256 of the plan's content; layout, comments and where the data lies do not count."""
+        return json_digest(self.without_places().to_json())
+
+    def without_places(self) -> Plan:
+        """The plan with the names of files but not of folders, and of a database no more than its kind (its URL may
+        hold a password)."""
+        from bedside.cohort import plugins
+
+        spec = self.cohort
+        path = f"{spec.path.split('://', 1)[0]}://" if "://" in spec.path else PurePath(spec.path).name
+        changed: dict[str, Any] = {"path": path}
+        if spec.read in plugins.catalogue("readers"):
+            for key in getattr(plugins.load("readers", spec.read), "paths", ()):
+                if isinstance(spec.parameters.get(key), str):
+                    changed[key] = PurePath(spec.parameters[key]).name
+        return self.model_copy(update={"cohort": CohortSpec(**{**spec.model_dump(exclude_unset=True), **changed})})
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with defaults filled in."""

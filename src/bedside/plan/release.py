@@ -39,6 +39,7 @@ class Parts:
     facts: Mapping[str, Any]
     evidence: Sequence[str]
     judged: Mapping[str, Any]
+    alike: Mapping[str, Any]
     replay: Sequence[Any]
     raw: str
     kept: Mapping[str, Any]
@@ -59,7 +60,9 @@ def publish(conductor: Conductor, parts: Parts) -> Path:
             return {"folder": put_folder(store, folder)}
 
     inputs = {**asdict(parts), "rows": hashlib.sha256(secret).hexdigest()}
-    filled = conductor.memoised("release", "plan", ("release",), {"plan": conductor.plan.to_json()}, inputs, work)
+    filled = conductor.memoised(
+        "release", "plan", ("release",), {"plan": conductor.plan.without_places().to_json()}, inputs, work
+    )
     digest = contents.release_digest(folder_files(store, filled["folder"]))
     name = conductor.plan.release.name if conductor.plan.release is not None else conductor.plan.name
     target = workspace.releases / f"{name}-{digest[:12]}"
@@ -149,7 +152,8 @@ def fill(conductor: Conductor, parts: Parts, folder: Path, secret: bytes) -> Non
         },
     }
     atomic_write(folder / "release.json", contents.pretty(record))
-    atomic_write(folder / "plan.yaml", plan.to_yaml().encode())
+    atomic_write(folder / "plan.yaml", plan.without_places().to_yaml().encode())
+    atomic_write(folder / "reader.json", contents.pretty({"format": 1, "spec": parts.alike}))
     atomic_write(folder / "task.json", contents.pretty(task.to_json()))
     atomic_write(folder / "clean.json", contents.pretty({"format": 1, "steps": list(parts.replay)}))
     schema = contents.input_schema(golden.schema, pipeline.fitted.observed, record["name"])

@@ -96,15 +96,15 @@ class Conductor:
         digests += [*self._doubts(pooled, pipeline), *checked]
         judged = self._gates(digests, plan, pipeline)
         facts = self._facts(read, cleaned, kept, pooled, pipeline, reference)
-        return self._finish(facts, digests, judged, cleaned, kept, pooled, reference, pipeline)
+        return self._finish(facts, digests, judged, read, cleaned, kept, pooled, reference, pipeline)
 
     def _read(self) -> dict[str, Any]:
         if self.given is not None:
-            return {
-                "cohort": self.bench.keep(self.given),
-                "rows": len(self.given),
-                "subjects": self.given.n_subjects,
-            }
+            from bedside.intake.tables import Tables
+
+            # Later rows come as a table of the same fields.
+            alike = {"name": Tables.name, **Tables().like(self.given.schema)}
+            return actions.kept_as_read(self.bench, self.given, alike)
         spec = self.plan.cohort
         location: Path | str = spec.path
         sources: dict[str, str] = {}
@@ -305,6 +305,7 @@ class Conductor:
         facts: dict[str, Any],
         digests: list[str],
         judged: dict[str, Any],
+        read: dict[str, Any],
         cleaned: dict[str, Any],
         kept: dict[str, Any],
         pooled: dict[str, Any],
@@ -323,6 +324,7 @@ class Conductor:
                 facts=facts,
                 evidence=digests,
                 judged=judged,
+                alike=read["alike"],
                 replay=cleaned["replay"],
                 raw=facts["digests"]["read"],
                 kept=kept,
