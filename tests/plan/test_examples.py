@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +20,13 @@ from bedside.cohort.schema import Field
 from bedside.errors import DataError
 from bedside.evidence import glossary
 from bedside.intake.protocol import Reader
+from bedside.models.conformance import check_model
 from bedside.models.predictions import Predictions
 from bedside.models.protocol import Model
 from bedside.models.task import Classify
+from bedside.plan.api import run
 from bedside.prepare.protocol import Step
+from bedside.synth.admissions import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("plugin_*"))
@@ -96,6 +101,13 @@ def test_the_model_learns_predicts_and_comes_back(cohort: Cohort, tmp_path: Path
     assert again.predict(cohort).digest == predictions.digest
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("installed")
+def test_the_model_passes_the_suite_of_every_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # the suite loads it in a fresh process
+    check_model({"name": "warning_score", "limits": {"age": [0, 60], "marker": [0, 1]}}, folder=tmp_path)
+
+
 @pytest.mark.usefixtures("installed")
 def test_the_step_learns_on_train_only(cohort: Cohort, tmp_path: Path) -> None:
     step = plugins.build("steps", {"winsorise": 0.1}).fit(cohort, run=Run(tmp_path))
@@ -150,3 +162,22 @@ def test_the_reader_reads_a_real_file(shared_data: Path) -> None:
     cohort = plugins.build("readers", "arff").read(path)
     assert len(cohort) == 198 and len(cohort.schema.fields) == 82  # Desmedt et al. 2007: 198 patients
     assert cohort["age"].dtype == pl.Float64 and cohort["age"].null_count() == 0
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_plan_names_them_like_any_other(tmp_path: Path) -> None:
+    plan = {
+        "name": "examples",
+        "task": {"classify": "died_in_hospital"},
+        "steps": [{"winsorise": 0.01}],
+        "model": {"name": "warning_score", "limits": {"heart_rate": [50, 110], "respiratory_rate": [9, 22]}},
+        "threshold": {"choose": "sensitivity", "at_least": 0.5},
+        "checks": ["performance", "alerts"],
+        "gates": {"number_needed_to_evaluate": {"at_most": 50}},
+        "release": {"as": "examples", "stage": "research"},
+    }
+    outcome = run(plan, simulate(2000, 7), home=tmp_path / "home", threads=1)
+    (judged,) = outcome.judgements
+    assert judged.verdict == "pass" and judged.estimate is not None
+    assert outcome.release is not None
+    assert "number needed to evaluate" in outcome.report.read_text(encoding="utf-8").lower()
