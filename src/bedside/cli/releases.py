@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bedside.cli.app import Home, Seed, Threads, app, open_workspace
 from bedside.errors import BedsideError
+
+if TYPE_CHECKING:
+    from bedside.plan.opened import Opened
+
+Untrusted = Annotated[bool, typer.Option("--untrusted", help="Load it although its signer is unknown.")]
 
 
 @app.command()
@@ -74,6 +79,7 @@ def validate(
         Path | None, typer.Option(help="Folder for report.html and report.json.", show_default=False)
     ] = None,
     refit: Annotated[bool, typer.Option(help="Compare with the whole procedure refit on local data.")] = True,
+    untrusted: Untrusted = False,
     home: Home = None,
     threads: Threads = None,
     seed: Seed = 0,
@@ -88,6 +94,7 @@ def validate(
     from bedside.plan.opened import open_release
 
     opened = open_release(release, trusted_keys(open_workspace(home).keys))
+    refuse_stranger(opened, untrusted=untrusted)
     raw = read_like(opened, cohort, with_target=True)
     made = judge_locally(opened, raw, seed=seed, threads=threads or os.cpu_count() or 1, refit=refit)
     show_validation(made, made.write(out if out is not None else Path(f"{cohort.stem}-validation")))
@@ -99,7 +106,7 @@ def predict(
     data: Annotated[Path | None, typer.Argument(help="A table like the plan's, or JSON.", show_default=False)] = None,
     example: Annotated[bool, typer.Option("--example", help="Answer the release's own synthetic example.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the answers as CSV.", show_default=False)] = None,
-    untrusted: Annotated[bool, typer.Option("--untrusted", help="Load it although its signer is unknown.")] = False,
+    untrusted: Untrusted = False,
     home: Home = None,
 ) -> None:
     """Answer new rows: the release's own cleaning, steps, model, calibration and threshold, replayed."""
@@ -111,11 +118,7 @@ def predict(
     if (data is None) == (not example):
         raise BedsideError("nothing to answer" if data is None else "both DATA and --example", "give one of them")
     opened = open_release(release, trusted_keys(open_workspace(home).keys))
-    if not opened.signer.trusted and not untrusted:
-        raise BedsideError(
-            f"{release} is signed by an unknown signer ({opened.signer.key_id[:12]})",
-            "trust the key (keys/trusted in the workspace), or say --untrusted",
-        )
+    refuse_stranger(opened, untrusted=untrusted)
     source = opened.folder / "example.json" if data is None else data
     answers = answer_table(opened, read_like(opened, source, with_target=False))
     if out is not None:
@@ -123,3 +126,12 @@ def predict(
         print(f"answers  {out}")
     else:
         show_answers(opened, answers)
+
+
+def refuse_stranger(release: Opened, *, untrusted: bool) -> None:
+    """Raise BedsideError for a release whose signer is unknown here, unless it is wanted all the same."""
+    if not release.signer.trusted and not untrusted:
+        raise BedsideError(
+            f"{release.folder} is signed by an unknown signer ({release.signer.key_id[:12]})",
+            "trust the key (keys/trusted in the workspace), or say --untrusted",
+        )

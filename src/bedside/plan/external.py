@@ -29,7 +29,7 @@ from bedside.evidence.metrics import logistic
 from bedside.evidence.metrics.calibration import logit
 from bedside.evidence.report.data import ReportData
 from bedside.models.predictions import Predictions
-from bedside.models.task import Classify
+from bedside.models.task import Classify, Regress
 from bedside.plan.actions import declare_target, doubts_about_identity, refit_on
 from bedside.plan.opened import Opened
 
@@ -59,7 +59,7 @@ class Validation:
 
 
 def validate(release: Opened, raw: Cohort, *, seed: int = 0, threads: int = 1, refit: bool = True) -> Validation:
-    """Judge a release on a raw local cohort with its target; raises DataError when no class or too few are there."""
+    """Judge a release on a raw local cohort with its target; raises DataError when the target is not what it knows."""
     plan = release.plan
     cohort, dropped = declare_target(release.clean(raw), plan.task)
     task = release.task
@@ -67,6 +67,8 @@ def validate(release: Opened, raw: Cohort, *, seed: int = 0, threads: int = 1, r
         raise DataError(
             f"'{task.target}' holds classes that the release does not know", f"it knows {list(task.classes)}"
         )
+    if isinstance(task, Regress):
+        Regress.of(cohort, task.target)  # raises where the target is no number here, or constant
     predictions = release.pipeline.predict(cohort)
     specs = [spec for spec in release.record["checks"] if _on_predictions(spec)]
     run = _Checks(specs, cohort, release, seed)
@@ -76,13 +78,13 @@ def validate(release: Opened, raw: Cohort, *, seed: int = 0, threads: int = 1, r
         findings.append(Finding("rows_without_target", "caution", {"rows": dropped, "target": task.target}))
     updated: dict[str, tuple[Evidence, ...]] = {}
     if isinstance(task, Classify) and task.binary:
-        names = UPDATES if refit else UPDATES[:-1]
-        try:
-            made = {name: _updated(name, release, cohort, predictions, seed, threads) for name in names}
-        except BedsideError as error:
-            findings.append(Finding("updates_not_possible", "caution", {"why": error.what}))
-        else:
-            updated = {name: run.of(each, {"as_released": predictions}, update=name) for name, each in made.items()}
+        for name in UPDATES if refit else UPDATES[:-1]:
+            try:
+                made = _updated(name, release, cohort, predictions, seed, threads)
+            except BedsideError as error:
+                findings.append(Finding("updates_not_possible", "caution", {"why": f"{name}: {error.what}"}))
+            else:
+                updated[name] = run.of(made, {"as_released": predictions}, update=name)
     evidence = (Evidence("validate", findings=tuple(findings)), *evidence)
     from bedside.evidence.estimate import join
 
