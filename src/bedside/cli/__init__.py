@@ -7,9 +7,11 @@ what they work on: `start`, `plans`, `predictions`, `releases`, `workspace`.
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 from bedside.cli import plans, predictions, releases, start, workspace
 from bedside.cli.app import app
+from bedside.cli.harmless import harmless
 from bedside.errors import BedsideError
 
 __all__ = ["app", "main", "plans", "predictions", "releases", "start", "workspace"]
@@ -20,7 +22,16 @@ def main() -> None:
     try:
         app()
     except BedsideError as error:
-        print(f"error: {error.what}", file=sys.stderr)
-        if error.way_out:
-            print(f"    → {error.way_out}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(error.what, error.way_out)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        named = f"{error.filename}: " if error.filename is not None else ""
+        _refuse(f"{named}{error.strerror or type(error).__name__}", "check the path, the disk and your rights")
+
+
+def _refuse(what: str, way_out: str) -> NoReturn:
+    print(f"error: {harmless(what)}", file=sys.stderr)
+    if way_out:
+        print(f"    → {harmless(way_out)}", file=sys.stderr)
+    sys.exit(2)

@@ -57,7 +57,6 @@ def report(
 def compare(
     a: Annotated[Path, typer.Argument(help="A run or a release.")],
     b: Annotated[Path, typer.Argument(help="Another.")],
-    home: Home = None,
     seed: Seed = 0,
 ) -> None:
     """Two runs or releases side by side: plans, estimates, verdicts; paired where both were judged on the same rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -37,23 +37,19 @@ def assess(
     """The whole evidence report on a model made elsewhere: no training, no plan, one table in, one page out."""
     from bedside.cli.terminal import show_assessment
     from bedside.plan.assess import assess as assess_table
-    from bedside.plan.assess import parse_gate, read_table
+    from bedside.plan.assess import parse_gates, parse_scores, read_table
 
     by = [name.strip() for name in groups.split(",")] if groups is not None else []
-    scores: Any = dict(pair.split("=", 1) for pair in score.split(",")) if "=" in score else score
-    gates: dict[str, Any] = {}
-    for each in gate or []:
-        gates.update(parse_gate(each))
     made = assess_table(
         read_table(predictions, subject=subject, missing=missing.split(",") if missing is not None else None),
         truth=truth,
-        score=scores,
+        score=parse_scores(score),
         positive=positive,
         groups=by,
         time=time,
         threshold=threshold,
         regress=regress,
-        gates=gates,
+        gates=parse_gates(gate or []),
         seed=seed,
     )
     page = made.write(out if out is not None else Path(f"{predictions.stem}-assessment"))

@@ -11,9 +11,10 @@ import polars as pl
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from bedside.cli.harmless import harmless
 from bedside.cohort.cohort import Cohort
 from bedside.evidence.estimate import Estimate, Evidence
 from bedside.evidence.gates import Judgement, StageDecision
@@ -85,10 +86,10 @@ def show_outcome(outcome: Outcome) -> None:
         console.print(gates_table(outcome.judgements))
     _findings(console, outcome.evidence)
     _stage(console, outcome.decision)
-    console.print(f"report   {outcome.report}", soft_wrap=True)
+    console.print(_text(f"report   {outcome.report}"), soft_wrap=True)
     if outcome.release is not None:
-        console.print(f"release  {outcome.release}", soft_wrap=True)
-        console.print(f"next     bedside verify {outcome.release}", soft_wrap=True)
+        console.print(_text(f"release  {outcome.release}"), soft_wrap=True)
+        console.print(_text(f"next     bedside verify {outcome.release}"), soft_wrap=True)
     else:
         console.print("next     open the report: it says what stands in the way")
 
@@ -97,7 +98,7 @@ def show_demo(shown: Sequence[Shown]) -> None:
     """The demo's three answers side by side."""
     console = _out()
     table = Table("", *(each.title for each in shown), box=None, pad_edge=False)
-    rows: list[tuple[str, list[Text | str]]] = [
+    rows: list[tuple[str, Sequence[Text | str]]] = [
         ("rows, subjects", [f"{each.outcome.facts['rows']:,}, {each.outcome.facts['subjects']:,}" for each in shown]),
         ("AUROC", [_shown(each.outcome.evidence, "auroc") for each in shown]),
         ("calibration slope", [_shown(each.outcome.evidence, "calibration_slope") for each in shown]),
@@ -111,13 +112,13 @@ def show_demo(shown: Sequence[Shown]) -> None:
     console.print(table)
     console.print()
     for each in shown:
-        console.print(f"report   {each.outcome.report}", soft_wrap=True)
+        console.print(_text(f"report   {each.outcome.report}"), soft_wrap=True)
     console.print("next     open a report in a browser, or: bedside init YOUR.csv")
 
 
-def _shown(evidence: Sequence[Evidence], metric: str) -> str:
+def _shown(evidence: Sequence[Evidence], metric: str) -> Text:
     found = _find(evidence, metric)
-    return "" if found is None else _number(found)
+    return Text() if found is None else _number(found)
 
 
 def _verdicts(judgements: Sequence[Judgement]) -> Text:
@@ -149,7 +150,7 @@ def show_assessment(made: Assessment, page: Path) -> None:
     if made.judgements:
         console.print(gates_table(made.judgements))
     _findings(console, made.evidence)
-    console.print(f"report   {page}", soft_wrap=True)
+    console.print(_text(f"report   {page}"), soft_wrap=True)
     console.print("next     open it in a browser; it needs no network")
 
 
@@ -158,7 +159,8 @@ def show_verification(verification: Verification) -> None:
     console = _out()
     for answer in verification.answers:
         mark, colour = RESULTS[answer.result]
-        console.print(Text.assemble((f"{mark} ", colour), f"{text(answer.id, 'en')}: {answer.detail}"), soft_wrap=True)
+        said = _text(f"{text(answer.id, 'en')}: {answer.detail}")
+        console.print(Text.assemble((f"{mark} ", colour), said), soft_wrap=True)
     if not verification.ok:
         console.print("[red]not verified[/red]: do not use this release")
     elif any(answer.result == "unknown" for answer in verification.answers):
@@ -183,16 +185,22 @@ def gates_table(judgements: Sequence[Judgement]) -> Table:
     table = Table("", "gate", "verdict", "estimate", "would decide", box=None, pad_edge=False)
     for each in judgements:
         mark, colour = MARKS[each.verdict]
-        known = "" if each.estimate is None else _number(each.estimate)
+        known = Text() if each.estimate is None else _number(each.estimate)
         if each.estimate is not None and each.estimate.group:
-            known += " " + ", ".join(f"{k}={v}" for k, v in each.estimate.group.items())
+            known += _text(" " + ", ".join(f"{k}={v}" for k, v in each.estimate.group.items()))
         needed = "" if each.n_deciding is None else f"n ≈ {each.n_deciding:,}"
-        table.add_row(Text(mark, colour), Text(each.gate.id), Text(text(each.verdict, "en"), colour), known, needed)
+        verdict = Text(text(each.verdict, "en"), colour)
+        table.add_row(Text(mark, colour), _text(each.gate.id), verdict, known, needed)
     return table
 
 
-def _number(item: Estimate) -> str:
-    return estimate_text(item, term(item.metric), "en")
+def _number(item: Estimate) -> Text:
+    return _text(estimate_text(item, term(item.metric), "en"))
+
+
+def _text(value: object, style: str = "") -> Text:
+    """What came from data, names and paths: never read as markup."""
+    return Text(harmless(str(value)), style)
 
 
 def _findings(console: Console, evidence: Sequence[Evidence]) -> None:
@@ -201,7 +209,7 @@ def _findings(console: Console, evidence: Sequence[Evidence]) -> None:
             if item.severity != "info":
                 colour = "red" if item.severity == "stop" else "yellow"
                 said = text(item.id, "en", **item.values)
-                console.print(Text.assemble((f"{item.severity}: ", colour), said), soft_wrap=True)
+                console.print(Text.assemble((f"{item.severity}: ", colour), _text(said)), soft_wrap=True)
 
 
 def _stage(console: Console, decision: StageDecision) -> None:
@@ -212,7 +220,7 @@ def _stage(console: Console, decision: StageDecision) -> None:
     else:
         console.print(Text(f"? stage reached: {decision.stage} (asked: {decision.asked})", "bold yellow"))
     for reason, subject in decision.reasons:
-        console.print(Text(f"    {text(reason, 'en', subject=subject)}"), soft_wrap=True)
+        console.print(_text(f"    {text(reason, 'en', subject=subject)}"), soft_wrap=True)
 
 
 def show_validation(made: Validation, page: Path) -> None:
@@ -228,7 +236,7 @@ def show_validation(made: Validation, page: Path) -> None:
             cells = [_find(made.evidence, metric), *(_find(each, metric, name) for name, each in made.updated.items())]
             table.add_row(term(metric).name("en"), *("" if item is None else _number(item) for item in cells))
         console.print(table)
-    console.print(f"report   {page}", soft_wrap=True)
+    console.print(_text(f"report   {page}"), soft_wrap=True)
 
 
 def _find(evidence: Sequence[Evidence], metric: str, update: str | None = None) -> Estimate | None:
@@ -243,23 +251,24 @@ def _find(evidence: Sequence[Evidence], metric: str, update: str | None = None) 
 def show_comparison(made: Comparison) -> None:
     """Two runs or releases side by side."""
     console = _out()
-    table = Table("metric", made.a.name, made.b.name, box=None, pad_edge=False)
+    a, b = _text(made.a.name), _text(made.b.name)
+    table = Table("metric", Column(a), Column(b), box=None, pad_edge=False)
     for one, other in made.shared:
         if one.at is None:
             table.add_row(term(one.metric).name("en"), _number(one), _number(other))
     console.print(table)
     if made.paired:
-        console.print(f"paired differences, {made.a.name} − {made.b.name}, on the same rows:")
+        console.print(Text.assemble("paired differences, ", a, " − ", b, ", on the same rows:"))
         for item in made.paired:
-            console.print(f"  {term(item.metric).name('en')}: {_number(item)}", soft_wrap=True)
+            console.print(Text.assemble(f"  {term(item.metric).name('en')}: ", _number(item)), soft_wrap=True)
     else:
         console.print("[yellow]not judged on the same rows[/yellow]: the numbers stand beside each other, unpaired")
     verdicts = {each.gate.id: [text(each.verdict, "en"), "–"] for each in made.a.judgements}
     for each in made.b.judgements:
         verdicts.setdefault(each.gate.id, ["–", "–"])[1] = text(each.verdict, "en")
-    gates = Table("gate", made.a.name, made.b.name, box=None, pad_edge=False)
+    gates = Table("gate", Column(a), Column(b), box=None, pad_edge=False)
     for gate, pair in verdicts.items():
-        gates.add_row(gate, *pair)
+        gates.add_row(_text(gate), *pair)
     gates.add_row("stage", str(made.a.stage), str(made.b.stage))
     console.print(gates)
     for line in made.plan_changes:
@@ -269,9 +278,9 @@ def show_comparison(made: Comparison) -> None:
 def show_answers(release: Opened, answers: pl.DataFrame) -> None:
     """The answers of a release, and what they are not."""
     console = _out()
-    table = Table(*answers.columns, box=None, pad_edge=False)
+    table = Table(*(Column(_text(name)) for name in answers.columns), box=None, pad_edge=False)
     for row in answers.head(50).iter_rows():
-        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row))
+        table.add_row(*(_text(f"{value:.4f}" if isinstance(value, float) else value) for value in row))
     console.print(table)
     if answers.height > 50:
         console.print(f"… {answers.height - 50} more rows; --out FILE.csv writes them all")
@@ -310,7 +319,7 @@ def show_terms(found: Sequence[Term]) -> None:
 def show_cohort(cohort: Cohort) -> None:
     """The fields of a cohort."""
     console = _out()
-    console.print(repr(cohort))
+    console.print(_text(repr(cohort)))
     console.print(f"[dim]digest {cohort.digest}[/dim]", soft_wrap=True)
     table = Table("field", "kind", "roles", "unit", "missing", "values", box=None, pad_edge=False)
     for item in cohort.schema.fields:
@@ -325,5 +334,6 @@ def show_cohort(cohort: Cohort) -> None:
             counts = known.value_counts(sort=True).head(4)
             looks = ", ".join(f"{value} ({n})" for value, n in counts.iter_rows() if n >= 10)
         missing = f"{column.null_count() / max(1, len(column)):.1%}"
-        table.add_row(item.name, item.kind, ", ".join(item.roles), item.unit or "", missing, Text(looks))
+        unit = _text("" if item.unit is None else item.unit)
+        table.add_row(_text(item.name), item.kind, ", ".join(item.roles), unit, missing, _text(looks))
     console.print(table)

@@ -16,6 +16,7 @@ from bedside.errors import DataError, LeakError
 PARTS = ("train", "search", "calibrate", "test")
 LABELS = {"train": 0, "tune": 1, "val": 1, "valid": 1, "validation": 1, "test": 3}  # indices of PARTS; tune is halved
 BINS = 10  # of a numeric target
+ROWS_A_CLASS = 5  # at least, on average, for classes to be named in an error
 WAY_OUT = "collect more subjects, merge rare classes, choose fewer folds or tune: 0, or do not stratify"
 
 
@@ -170,7 +171,9 @@ class Subjects:
             raise DataError(f"{count} subjects are too few for {needs}", WAY_OUT)
         for name, members in zip(self.classes, strata, strict=False):
             if 0 < len(members) < least:
-                raise DataError(f"class '{name}' has {len(members)} subjects, too few for {needs}", WAY_OUT)
+                # A wrong column may hold names; a class is told where values are shared by some rows.
+                told = f"class '{name}'" if len(self.cohort) >= ROWS_A_CLASS * len(self.classes) else "a class"
+                raise DataError(f"{told} has {len(members)} subjects, too few for {needs}", WAY_OUT)
 
 
 def _refuse_missing(cohort: Cohort, name: str) -> None:

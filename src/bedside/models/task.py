@@ -14,6 +14,7 @@ from bedside.cohort.cohort import Cohort
 from bedside.errors import DataError
 
 Risk = Literal["low", "medium", "high"]
+ROWS_A_CLASS = 5  # at least, on average, for classes to be named in an error
 
 
 def labels(column: pl.Series) -> pl.Series:
@@ -51,18 +52,21 @@ class Classify:
         costs: Mapping[str, float] | None = None,
     ) -> Classify:
         """The task with its classes read from a cohort; raises DataError for one class or an unknown positive."""
-        found = sorted(labels(cohort[target]).drop_nulls().unique().to_list())
+        column = labels(cohort[target]).drop_nulls()
+        found = sorted(column.unique().to_list())
+        # An error must not name patients, which a wrong column may hold: classes are told where rows share them.
+        told = f": {', '.join(found)}" if len(column) >= ROWS_A_CLASS * len(found) else f" ({len(found)} values)"
         if len(found) < 2:
-            raise DataError(f"target '{target}' holds one class only: {found}", "a classifier needs at least two")
+            raise DataError(f"target '{target}' holds one class only{told}", "a classifier needs at least two")
         if len(found) > 100:
             raise DataError(f"target '{target}' holds {len(found)} classes", "is it a number? use task: {regress: …}")
         if positive is None and len(found) == 2:
             positive = found[1]
-            if set(found) == {"no", "yes"} or set(found) == {"false", "true"} or set(found) == {"0", "1"}:
-                positive = found[1]
         if positive is not None:
             if positive not in found:
-                raise DataError(f"positive class '{positive}' is not a value of '{target}': {found}")
+                raise DataError(
+                    f"positive class '{positive}' is not a value of '{target}'{told}", "write it as it is in the data"
+                )
             found = [label for label in found if label != positive] + [positive]
         return cls(target, tuple(found), positive if len(found) == 2 else None, risk, costs)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from bedside.cohort import plugins
 from bedside.cohort.atomic import atomic_write, make_folder
@@ -78,14 +79,17 @@ def assess(
     """
     from bedside.checks import default_checks, run_checks
 
+    if not 0 < threshold < 1:
+        raise PlanError(f"threshold {threshold:g} is not between 0 and 1", "it is a probability of the event")
     by = list(groups)
     for name in [truth, *by, *([time] if time is not None else [])]:
         table.schema[name]  # raises with the fields there are
     scores = {score} if isinstance(score, str) else set(score.values())
     table, dropped = _with_truth(table, truth, scores)
     if time is not None:
-        table = _with_period(table, time)
-        by.append("period")
+        period = "period" if "period" not in table.schema else f"period of {time}"
+        table = _with_period(table, time, period)
+        by.append(period)
     task, predictions = _predictions(table, truth, score, positive, regress, threshold)
     cohort = _described(table, truth, by, scores)
     if checks is None:
@@ -150,8 +154,8 @@ def _with_truth(table: Cohort, truth: str, scores: set[str]) -> tuple[Cohort, in
     return table, dropped
 
 
-def _with_period(table: Cohort, time: str) -> Cohort:
-    """A category `period`: years, or quarters or months where the years are fewer than three."""
+def _with_period(table: Cohort, time: str, name: str) -> Cohort:
+    """A further category: years, or quarters or months where the years are fewer than three."""
     column = table[time]
     if table.schema[time].kind != "time":
         raise DataError(f"column '{time}' is a {table.schema[time].kind}, not a time", "write ISO 8601 dates")
@@ -160,7 +164,7 @@ def _with_period(table: Cohort, time: str) -> Cohort:
         if start.n_unique() >= 3:
             break
     text = start.dt.strftime("%Y" if every == "1y" else "%Y-%m")
-    return table.with_columns({"period": text}, [Field("period", "category", ("sensitive",))])
+    return table.with_columns({name: text}, [Field(name, "category", ("sensitive",))])
 
 
 def _predictions(
@@ -183,22 +187,37 @@ def _predictions(
                 f"'{truth}' holds {len(made.classes)} classes",
                 "give a column for each: --score class=column,class=column",
             )
-        p = table[score].to_numpy()
-        if p.min() < 0 or p.max() > 1:
+        event = table[score].to_numpy()
+        if event.min() < 0 or event.max() > 1:
             raise DataError(
-                f"column '{score}' runs from {p.min():.3g} to {p.max():.3g}",
+                f"column '{score}' runs from {event.min():.3g} to {event.max():.3g}",
                 "a probability lies in [0, 1]; transform it first",
             )
-        predictions = Predictions.of_probabilities(made, table["row_id"], np.column_stack([1 - p, p]))
-        call = np.where(p >= threshold, made.classes[1], made.classes[0])
-        return made, predictions.with_columns(
-            call=pl.Series(call, dtype=pl.String), threshold=pl.Series(np.full(len(p), threshold))
+        p = np.column_stack([1 - event, event])
+    else:
+        p = _of_classes(table, truth, score, made)
+    predictions = Predictions.of_probabilities(made, table["row_id"], p)
+    if not made.binary:
+        return made, predictions
+    call = np.where(p[:, 1] >= threshold, made.classes[1], made.classes[0])
+    return made, predictions.with_columns(
+        call=pl.Series(call, dtype=pl.String), threshold=pl.Series(np.full(len(p), threshold))
+    )
+
+
+def _of_classes(table: Cohort, truth: str, score: Mapping[str, str], task: Classify) -> NDArray[np.float64]:
+    """Probabilities of each class from its column, shape (rows, classes)."""
+    if set(score) != set(task.classes):
+        unseen, lacking = sorted(set(score) - set(task.classes)), sorted(set(task.classes) - set(score))
+        what = f"no row of '{truth}' is of the class {unseen}" if unseen else f"no score for the classes {lacking}"
+        raise DataError(what, "give a column for each class that occurs: --score class=column,class=column")
+    p = np.column_stack([table[score[label]].to_numpy() for label in task.classes])
+    if p.min() < 0 or p.max() > 1 or np.abs(p.sum(axis=1) - 1).max() > 1e-6:
+        raise DataError(
+            f"the columns {', '.join(score.values())} are no probabilities: each row lies in [0, 1] and sums to 1",
+            "transform them first",
         )
-    missing = [label for label in made.classes if label not in score]
-    if missing:
-        raise DataError(f"no score for the classes {missing}", "give a column for each: --score class=column,…")
-    p = np.column_stack([table[score[label]].to_numpy() for label in made.classes])
-    return made, Predictions.of_probabilities(made, table["row_id"], p)
+    return p
 
 
 def _described(table: Cohort, truth: str, by: Sequence[str], scores: set[str]) -> Cohort:
@@ -246,10 +265,25 @@ def read_table(path: Path, *, subject: str | None, missing: Sequence[str] | None
     return replace(cohort, schema=replace(cohort.schema, name=path.stem))
 
 
-def parse_gate(text: str) -> dict[str, Any]:
-    """A gate as one writes it on a command line: `auroc>=0.8`, `brier<=0.1`."""
-    found = re.fullmatch(r"\s*([a-z0-9_]+)\s*(>=|<=)\s*(-?[0-9.]+)\s*", text)
-    if found is None:
-        raise PlanError(f"cannot read the gate '{text}'", "write metric>=number or metric<=number")
-    metric, sign, bound = found.groups()
-    return {metric: {"at_least" if sign == ">=" else "at_most": float(bound)}}
+def parse_gates(texts: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Gates as one writes them on a command line: `auroc>=0.8`, `brier<=0.1`; two of one metric are its two sides."""
+    gates: dict[str, dict[str, float]] = {}
+    for text in texts:
+        found = re.fullmatch(r"\s*([a-z0-9_]+)\s*(>=|<=)\s*(-?\d*\.?\d+)\s*", text)
+        if found is None:
+            raise PlanError(f"cannot read the gate '{text}'", "write metric>=number or metric<=number")
+        metric, side = found[1], "at_least" if found[2] == ">=" else "at_most"
+        if side in gates.setdefault(metric, {}):
+            raise PlanError(f"'{metric}' is given {side.replace('_', ' ')} twice", "keep one")
+        gates[metric][side] = float(found[3])
+    return gates
+
+
+def parse_scores(text: str) -> str | dict[str, str]:
+    """A column, or `class=column,class=column` as a mapping of classes."""
+    if "=" not in text:
+        return text
+    pairs = [pair.split("=", 1) for pair in text.split(",")]
+    if not all(len(pair) == 2 for pair in pairs) or len({pair[0] for pair in pairs}) < len(pairs):
+        raise PlanError(f"cannot read the scores '{text}'", "write class=column,class=column, each class once")
+    return {label.strip(): column.strip() for label, column in pairs}
