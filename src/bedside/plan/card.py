@@ -9,8 +9,10 @@ from bedside.evidence.estimate import Evidence
 from bedside.evidence.gates import Judgement
 from bedside.evidence.glossary import Lang, term, text
 from bedside.evidence.report.numbers import estimate_text
+from bedside.evidence.report.words import clean
 
 SHOWN = ("performance", "calibration")
+LONGEST = 200
 
 
 def model_card(record: Mapping[str, Any], pieces: Sequence[Mapping[str, Any]]) -> str:
@@ -25,7 +27,7 @@ def _lines(lang: Lang, record: Mapping[str, Any], evidence: Sequence[Evidence]) 
     about = text(
         "card_for",
         lang,
-        target=facts["task"]["target"],
+        target=_name(facts["task"]["target"]),
         model=facts["model"],
         risk=text(f"risk_{facts['task']['risk']}", lang),
         stage=text(record["stage"], lang),
@@ -37,8 +39,10 @@ def _lines(lang: Lang, record: Mapping[str, Any], evidence: Sequence[Evidence]) 
     if facts["split"]["kind"] == "k_fold":
         lines.append(text("card_refit", lang))
     if privacy["rows"]:
-        fields = ", ".join(f"`{name}`" for name in privacy["fields"])
+        fields = ", ".join(f"`{_name(name)}`" for name in privacy["fields"])
         lines.append(text("card_privacy", lang, rows=facts["test_rows"], fields=fields, k=privacy["k_anonymity"]))
+    if privacy["model_keeps_rows"]:
+        lines.append(text("keeps_rows", lang))
     lines += ["", f"## {text('card_results', lang)}", ""]
     for piece in evidence:
         for item in piece.estimates:
@@ -53,5 +57,15 @@ def _lines(lang: Lang, record: Mapping[str, Any], evidence: Sequence[Evidence]) 
     cautions = [item for piece in evidence for item in piece.findings if item.severity != "info"]
     if cautions:
         lines += ["", f"## {text('card_cautions', lang)}", ""]
-        lines += [f"- {text(item.id, lang, **item.values)}" for item in cautions]
+        lines += [f"- {_line(text(item.id, lang, **item.values))}" for item in cautions]
     return [*lines, ""]
+
+
+def _name(value: str) -> str:
+    """A name from the data, between backticks: in one line, without the backtick that would end it."""
+    return " ".join(clean(value).split()).replace("`", "'")[:LONGEST]
+
+
+def _line(value: str) -> str:
+    """A sentence that may hold names from the data: in one line, without what Markdown would take for HTML."""
+    return " ".join(clean(value).split()).replace("<", "&lt;")

@@ -17,6 +17,7 @@ from bedside.evidence.report.words import LANGS, TAGS, Both
 
 Attribute = str | float | None
 SIZE = 12.0  # the height of text, in px
+NARROW = 0.56  # of the height: how wide a character is that is not Chinese
 
 
 def element(tag: str, *children: str | Markup, **attributes: Attribute) -> Markup:
@@ -63,7 +64,7 @@ def path(points: Sequence[tuple[float, float]], class_: str, *, dash: str = "", 
 def width_of(content: Both | str, size: float = SIZE) -> float:
     """About how wide text is, in px: a wide (Chinese) character is as wide as high, another 0.56 of that."""
     words = [content] if isinstance(content, str) else [content.en, content.zh]
-    wide = [sum(1.0 if unicodedata.east_asian_width(c) in "WF" else 0.56 for c in each) for each in words]
+    wide = [sum(1.0 if unicodedata.east_asian_width(c) in "WF" else NARROW for c in each) for each in words]
     return max(wide) * size
 
 
@@ -73,6 +74,7 @@ def shortened(content: Both, width: float, size: float = SIZE) -> Both:
     def cut(words: str) -> str:
         if width_of(words, size) <= width:
             return words
+        words = words[: int(width / (NARROW * size)) + 1]  # no more can fit; a name may be ten thousand characters long
         while words and width_of(words + "…", size) > width:
             words = words[:-1]
         return words + "…"
