@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
-from bedside.cohort.schema import physical_type
+from bedside.cohort.files import MemoryFiles
+from bedside.cohort.manifest import file_fields, files_of, objects_of
+from bedside.cohort.schema import Field, physical_type
 from bedside.errors import DataError
 from bedside.models.predictions import Predictions
 from bedside.plan.api import IN_MEMORY
 from bedside.plan.opened import Opened
-from bedside.plan.plan_file import Plan, parse_plan
+from bedside.plan.plan_file import Plan
 
 ROLES_OF_THE_OUTCOME = ("target", "event")
 
 
 def plan_of(release: Opened) -> Plan:
     """The plan that a release was made by."""
-    return parse_plan((release.folder / "plan.yaml").read_text(encoding="utf-8"), "plan.yaml")[0]
+    return release.plan
 
 
 def read_like(release: Opened, path: Path, *, with_target: bool) -> Cohort:
-    """A table (or JSON row, or list of rows) read with the plan's own reader parameters, its fields held to the kinds
-    that the release was fitted on. Without `with_target` the outcome may be absent and is ignored."""
+    """Data in the plan's own form (or a JSON row, or a list of rows) read with its reader's parameters, the fields held
+    to the kinds that the release was fitted on. Without `with_target` the outcome, and fields that are no input, may be
+    absent, and a reader that can (`read_new`) takes single files and folders without labels."""
     if path.suffix == ".json":
         return rows_of_json(release, path)
     plan = plan_of(release)
@@ -37,12 +40,22 @@ def read_like(release: Opened, path: Path, *, with_target: bool) -> Cohort:
     left_out = {*ROLES_OF_THE_OUTCOME, *getattr(plugins.load("readers", name), "paths", ())}
     parameters = {key: value for key, value in plan.cohort.parameters.items() if key not in left_out}
     reader = plugins.build("readers", {"name": name, **parameters})
-    cohort = reader.read(path)
+    cohort = reader.read(path) if with_target else getattr(reader, "read_new", reader.read)(path)
     wanted = release.schema.names + ([plan.task.target] if with_target else [])
     missing = [name for name in wanted if name not in cohort.schema]
+    if not with_target:
+        cohort = _with_empty(cohort, [item for item in release.schema.fields if item.name in missing])
+        missing = [name for name in missing if name not in cohort.schema]
     if missing:
         raise DataError(f"{path} lacks the columns {missing}", "the release's fields are in its input.schema.json")
     return conform(cohort.keeping(wanted), release)
+
+
+def _with_empty(cohort: Cohort, absent: Sequence[Field]) -> Cohort:
+    """The cohort with those of the absent fields that no model looks at, empty."""
+    fields = [item for item in absent if "input" not in item.roles]
+    empty = {item.name: pl.Series(item.name, [None] * len(cohort), dtype=physical_type(item.kind)) for item in fields}
+    return cohort.with_columns(empty, fields)
 
 
 def conform(cohort: Cohort, release: Opened) -> Cohort:
@@ -79,7 +92,11 @@ def rows_of_json(release: Opened, path: Path) -> Cohort:
     single = [release.row(row) for row in rows]
     frame = pl.concat([each.frame for each in single])
     ids = pl.Series([str(i) for i in range(len(rows))], dtype=pl.String)
-    return Cohort(single[0].schema, frame.with_columns(ids.alias("row_id"), ids.alias("subject")))
+    files = MemoryFiles()
+    for each in single:
+        for digest in objects_of(each) if file_fields(each) else []:
+            files.put(files_of(each).get(digest))
+    return Cohort(single[0].schema, frame.with_columns(ids.alias("row_id"), ids.alias("subject")), files=files)
 
 
 def answer_table(release: Opened, raw: Cohort) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from bedside.cohort.cohort import Cohort
+from bedside.cohort.files import Files, MemoryFiles
 from bedside.cohort.schema import Schema
 from bedside.errors import DataError, IntegrityError
 from bedside.evidence.keys import TrustedKeys
 from bedside.evidence.signing import RELEASE_PREDICATE, STATEMENT_PAYLOAD, Envelope, Statement, Verified, verify
+from bedside.intake.pixels import describe
 from bedside.models.predictions import Predictions
 from bedside.models.task import Task, task_from_json
 from bedside.plan import contents
+from bedside.plan.plan_file import Plan, parse_plan
 from bedside.plan.release import APPROVALS, SIGNATURE
 
 
@@ -47,6 +51,11 @@ class Opened:
 
         return Pipeline.load(self.folder / "model")
 
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan that it was made by."""
+        return parse_plan((self.folder / "plan.yaml").read_text(encoding="utf-8"), "plan.yaml")[0]
+
     def clean(self, raw: Cohort) -> Cohort:
         """Item-scope cleaning replayed."""
         from bedside.prepare.clean import replay
@@ -60,11 +69,12 @@ class Opened:
         return made
 
     def row(self, values: Mapping[str, Any]) -> Cohort:
-        """A cohort of one raw row given as JSON; raises DataError for a field that is unknown or mistyped."""
+        """A cohort of one raw row given as JSON, images in base64; raises DataError for unknown or mistyped fields."""
         unknown = sorted(set(values) - set(self.schema.names))
         if unknown:
             raise DataError(f"unknown fields {unknown}", "the fields are in input.schema.json")
         columns: dict[str, list[Any]] = {}
+        files = MemoryFiles()
         for item in self.schema.fields:
             value = values.get(item.name)
             if item.kind == "time" and isinstance(value, str):
@@ -73,13 +83,29 @@ class Opened:
             right = {"number": (int, float), "boolean": (bool,)}.get(item.kind, (str,))
             if value is not None and (not isinstance(value, right) or (item.kind == "number" and value is True)):
                 raise DataError(f"field '{item.name}' is a {item.kind}, not {type(value).__name__}", "see example.json")
+            if item.kind == "image" and value is not None:
+                value = _image(item.name, str(value), self.plan.cohort.parameters.get("window"), files)
             columns[item.name] = [float(value) if item.kind == "number" and value is not None else value]
-        return Cohort.of(columns, self.schema.fields)
+        return Cohort.of(columns, self.schema.fields).with_files(files)
 
     @property
     def stage(self) -> str:
         """The stage reached when it was made; approvals may have changed it since (see `approve.stage_now`)."""
         return str(self.record["stage"])
+
+
+def _image(name: str, text: str, window: Any, files: Files) -> str:
+    """The manifest's digest of an image given in base64, described as the plan's reader describes a file."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise DataError(f"field '{name}' holds no base64", "send the image file's bytes in base64") from None
+    try:
+        made, _ = describe(data, window)
+    except DataError as error:
+        raise DataError(f"field '{name}': {error.what}", error.way_out) from None
+    files.put(data)
+    return files.put(made.to_bytes())
 
 
 def _moment(name: str, text: str) -> datetime:

@@ -23,10 +23,11 @@ from bedside.cohort.cohort import Cohort
 from bedside.cohort.files import Files
 from bedside.cohort.manifest import Manifest, files_of, manifests
 from bedside.errors import DataError, MissingExtra
-from bedside.intake.pixels import decode
+from bedside.intake.pixels import decode, describe
 
 Floats = NDArray[np.float32]
 
+NOISE_SIDE = 16
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -162,6 +163,15 @@ def inner_size(height: int, width: int, into_height: int, into_width: int) -> tu
     """The largest size of the same aspect that fits."""
     scale = min(into_height / height, into_width / width)
     return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def noise(rng: np.random.Generator, height: int, width: int, channels: int) -> tuple[Manifest, bytes]:
+    """An invented image of this size: smooth noise, stored as few pixels and a resize op; manifest and file."""
+    grain = (NOISE_SIDE, NOISE_SIDE) if channels == 1 else (NOISE_SIDE, NOISE_SIDE, 3)
+    data = encode_png(rng.integers(0, 256, grain, dtype=np.uint8))
+    made, _ = describe(data)
+    op = {"op": "resize", "height": height, "width": width, "fit": "stretch"}
+    return made.with_op(op, (height, width, channels)), data
 
 
 def encode_png(array: NDArray[np.uint8]) -> bytes:
