@@ -6,6 +6,7 @@ import base64
 import csv
 import json
 import shutil
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from bedside.plan.opened import Opened, open_release
 from bedside.plan.outcome import Outcome
 from bedside.plan.plan_file import load_plan
 from bedside.plan.run import Conductor
+from bedside.plan.validate import refuse_bad_plan
 from bedside.plan.verify import verify_release
 
 PLAN = """
@@ -176,3 +178,40 @@ def test_forgetting_a_subject_removes_its_image_from_the_store(
     digest = workspace.store.put(data)
     erase(workspace, "s001.png")
     assert not workspace.store.has(digest)
+
+
+def test_the_recipe_is_a_plan_that_can_be_carried_out() -> None:
+    pytest.importorskip("torch", reason="the recipe's network needs the extra 'imaging'")
+    path = Path(str(resources.files("bedside.recipes").joinpath("breast-ultrasound.yaml")))
+    plan, document = load_plan(path)
+    refuse_bad_plan(plan, document)
+    assert plan.cohort.read == "images" and plan.clean[0] == {"duplicates": "group"}
+
+
+@pytest.mark.slow
+def test_breast_ultrasound_by_its_statistics(shared_data: Path, tmp_path: Path) -> None:
+    # The recipe with its baseline as the model: what a network has to beat, on copies kept on one side of each split.
+    recipe = Path(str(resources.files("bedside.recipes").joinpath("breast-ultrasound.yaml")))
+    plan, _ = load_plan(recipe)
+    busi = shared_data / "image" / "busi"
+    plan = plan.model_copy(
+        update={
+            "cohort": plan.cohort.model_copy(update={"path": str(busi)}),
+            "model": plan.baseline[0],
+            "baseline": [],
+            "checks": ["performance", "calibration", "utility"],
+        }
+    )
+    workspace = Workspace(tmp_path / "home")
+    outcome = Conductor(plan, workspace, base=tmp_path, threads=1).carry_out()
+    everything = [item for piece in outcome.evidence for item in piece.estimates]
+    found = {item.metric: item for item in everything if item.group is None and item.versus is None}
+    assert found["clean_image_clusters"].value == 145
+    auroc = found["auroc"]
+    assert auroc.n_events == 210 and auroc.value is not None and 0.70 < auroc.value < 0.88
+    assert outcome.release is not None
+    opened = open_release(outcome.release, trusted_keys(workspace.keys))
+    image = busi / "images" / "malignant" / "malignant_1.jpg"
+    answer = answer_table(opened, read_like(opened, image, with_target=False))
+    assert answer.height == 1 and answer["call"][0] in ("malignant", "other")
+    assert verify_release(outcome.release, trusted_keys(workspace.keys)).ok
