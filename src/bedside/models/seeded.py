@@ -45,18 +45,28 @@ def seeded(*parts: Part, threads: int, device: str = "cpu") -> Iterator[None]:
     """
     import torch
 
-    before = torch.get_num_threads()
     strict, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     devices = list(range(torch.cuda.device_count())) if device != "cpu" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), with_threads(threads):
         try:
-            torch.set_num_threads(max(1, threads))
             torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
             reseed(*parts)
             yield
         finally:
-            torch.set_num_threads(before)
             torch.use_deterministic_algorithms(strict, warn_only=warned)
+
+
+@contextmanager
+def with_threads(threads: int) -> Iterator[None]:
+    """Inside, torch computes with so many threads: what it adds up in which order, to the last bit, depends on it."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(max(1, threads))
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _hashed(parts: tuple[Part, ...]) -> bytes:

@@ -19,7 +19,7 @@ from bedside.models.imaging.pixels import Pixels, image_field
 from bedside.models.predictions import Predictions
 from bedside.models.rows import ClassWeight, in_row_order, target, weights
 from bedside.models.saved import SavedModel, not_fitted
-from bedside.models.seeded import seeded
+from bedside.models.seeded import seeded, with_threads
 from bedside.models.task import Classify, Task, task_from_json
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class ImageClassifier(SavedModel):
         p = np.zeros((len(cohort), len(learnt.task.classes)))
         for start in range(0, len(cohort), AT_ONCE):
             rows = np.arange(start, min(start + AT_ONCE, len(cohort)))
-            with torch.inference_mode():
+            with torch.inference_mode(), with_threads(learnt.threads):
                 logits = learnt.network(torch.from_numpy(self.inputs(cohort.take(rows))))
                 p[rows] = torch.softmax(logits.double(), dim=1).numpy()
         return Predictions.of_probabilities(learnt.task, cohort.frame["row_id"], p)

@@ -126,7 +126,7 @@ def trained(
 
     gpu = run.device != "cpu"
     fabric = Fabric(accelerator="cuda" if gpu else "cpu", devices=1, precision="bf16-mixed" if gpu else "32-true")
-    optimiser = torch.optim.AdamW(_groups(network, recipe.decay), lr=recipe.learning_rate)
+    optimiser = torch.optim.AdamW(_groups(network, recipe.decay), lr=recipe.learning_rate, fused=True)
     averaged = copy.deepcopy(network).eval().requires_grad_(False).to(fabric.device)
     best = _copied(averaged)
     module, tuned = fabric.setup(network, optimiser)
