@@ -55,12 +55,12 @@ def scan(rng: np.random.Generator, malignant: bool) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A plan, and 240 scans of which 20 are re-compressed copies."""
+    """A plan, and 120 scans of which 10 are re-compressed copies."""
     root = tmp_path_factory.mktemp("place")
     (root / "scans").mkdir()
     rng = np.random.default_rng(11)
     rows = []
-    for i in range(220):
+    for i in range(110):
         malignant = i % 3 == 0
         image = Image.fromarray(scan(rng, malignant))
         names = [f"s{i:03d}.png"] + ([f"s{i:03d}-again.jpg"] if i % 11 == 0 else [])
@@ -94,8 +94,8 @@ def opened(outcome: Outcome, workspace: Workspace) -> Opened:
 
 def test_it_runs_to_a_release_and_copies_never_part(outcome: Outcome) -> None:
     told = {item.metric: item.value for piece in outcome.evidence for item in piece.estimates if item.part == "cohort"}
-    assert told["clean_image_clusters"] == 20 and told["clean_images_in_clusters"] == 40
-    assert outcome.facts["rows"] == 240 and outcome.facts["subjects"] == 220
+    assert told["clean_image_clusters"] == 10 and told["clean_images_in_clusters"] == 20
+    assert outcome.facts["rows"] == 120 and outcome.facts["subjects"] == 110
     assert outcome.facts["identity"] == "cluster"
     assert outcome.release is not None and outcome.decision.stage == "assist"
     report = (outcome.release / "report.html").read_text()
@@ -135,7 +135,7 @@ def test_one_png_a_folder_and_the_plans_own_layout_are_answered_alike(
 ) -> None:
     scans = place / "scans"
     whole = answer_table(opened, read_like(opened, scans, with_target=False))
-    assert whole.height == 240 and {"p:malignant", "call", "threshold", "outside_training"} <= set(whole.columns)
+    assert whole.height == 120 and {"p:malignant", "call", "threshold", "outside_training"} <= set(whole.columns)
     one = answer_table(opened, read_like(opened, scans / "s004.png", with_target=False))
     assert one["row_id"].to_list() == ["s004.png"]
     expected = whole.filter(pl.col("row_id") == "s004.png")["p:malignant"][0]
@@ -178,6 +178,20 @@ def test_forgetting_a_subject_removes_its_image_from_the_store(
     digest = workspace.store.put(data)
     erase(workspace, "s001.png")
     assert not workspace.store.has(digest)
+
+
+@pytest.mark.parametrize(("n", "told"), [(1, "one class only"), (30, "1 subjects are too few")])
+def test_one_image_and_images_all_alike_are_refused_in_words(tmp_path: Path, n: int, told: str) -> None:
+    image = Image.fromarray(scan(np.random.default_rng(0), True))
+    for i in range(n):
+        folder = tmp_path / "scans" / ("malignant" if i % 2 else "benign")
+        folder.mkdir(parents=True, exist_ok=True)
+        image.save(folder / f"{i}.png")
+    text = PLAN.replace(", labels: labels.csv", "").replace(", sensitive: [sex]", "")
+    (tmp_path / "plan.yaml").write_text(text.replace(", {subgroups: {by: [sex]}}", ""))
+    plan, document = load_plan(tmp_path / "plan.yaml")
+    with pytest.raises(DataError, match=told):
+        Conductor(plan, Workspace(tmp_path / "home"), base=tmp_path, document=document, threads=1).carry_out()
 
 
 def test_the_recipe_is_a_plan_that_can_be_carried_out() -> None:

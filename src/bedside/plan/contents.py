@@ -7,7 +7,7 @@ clean.json           item-scope cleaning, replayed on every new row
 model/               the fitted pipeline: steps, model, calibrator, threshold
 input.schema.json    fields, units, ranges and levels that a caller may send (JSON Schema)
 example.json         one synthetic row
-golden/              up to 256 synthetic rows (64 with images, which are noise) and their predictions
+golden/              up to 256 synthetic rows (32 with images, which are noise) and their predictions
 rows/                test rows under keyed ids: outcome, groups, predictions (left out with `rows: false`)
 evidence.json        all evidence, canonical JSON
 card.md              the model card, English and Chinese
@@ -42,7 +42,7 @@ from bedside.models.task import Task
 from bedside.plan.artifacts import parquet_bytes
 
 GOLDEN_ROWS = 256
-GOLDEN_IMAGES = 64
+GOLDEN_IMAGES = 32
 FILES = "files"
 
 
