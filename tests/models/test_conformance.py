@@ -43,9 +43,9 @@ SPECS: dict[str, list[tuple[Any, list[str]]]] = {
 
 
 def cases() -> list[Any]:
-    """Every model of the catalogue on every target it can learn, as pytest parameters."""
+    """Every model for tables on every target it can learn, as pytest parameters (test_imaging.py has the others)."""
     found = []
-    for name in [entry.name for entry in catalogue.entries()]:
+    for name in [entry.name for entry in catalogue.entries() if entry.modality == "tabular"]:
         slow = () if name in FAST else (pytest.mark.slow,)
         for i, (spec, targets) in enumerate(SPECS.get(name) or [(name, targets_of(name))]):
             found += [pytest.param(name, i, spec, t, id=f"{name}{i or ''}-{t}", marks=slow) for t in targets]

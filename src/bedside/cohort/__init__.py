@@ -8,7 +8,9 @@ installation, a `Split` puts each subject, whole, on one side, and `forget` remo
 from bedside.cohort.atomic import atomic_write
 from bedside.cohort.cohort import EVENT_COLUMNS, Cohort, Origin
 from bedside.cohort.digest import canonical_json, column_digest, json_digest, sha256_hex, table_digest
+from bedside.cohort.files import Files, FolderFiles, MemoryFiles
 from bedside.cohort.forget import Forgotten, forget
+from bedside.cohort.manifest import Manifest
 from bedside.cohort.run import Run
 from bedside.cohort.schema import FILE_KINDS, Field, Schema, physical_type
 from bedside.cohort.split import Fold, Split, hold_out, k_fold, refuse_leak
@@ -21,8 +23,12 @@ __all__ = [
     "Cohort",
     "Config",
     "Field",
+    "Files",
     "Fold",
+    "FolderFiles",
     "Forgotten",
+    "Manifest",
+    "MemoryFiles",
     "Origin",
     "Run",
     "Schema",

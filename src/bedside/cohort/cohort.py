@@ -17,6 +17,8 @@ from bedside.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bedside.cohort.files import Files
+
 EVENT_COLUMNS = {
     "subject_id": pl.String(),
     "time": pl.Datetime("us"),
@@ -49,13 +51,16 @@ class Cohort:
     """An immutable table with columns `row_id`, `subject` (text) and one column for each field of the schema.
 
     `events` is an optional long table with MEDS columns (subject_id, time, code, numeric_value, text_value; ids are
-    text). Raises DataError when a column is missing, has another physical type than its kind, or ids repeat.
+    text). `files` know the bytes that file-like fields name by digest; they are no part of the content.
+
+    Raises DataError when a column is missing, has another physical type than its kind, or ids repeat.
     """
 
     schema: Schema
     frame: pl.DataFrame
     events: pl.DataFrame | None = None
     lineage: tuple[Origin, ...] = ()
+    files: Files | None = None
 
     def __post_init__(self) -> None:
         expected = [*RESERVED, *self.schema.names]
@@ -131,7 +136,7 @@ class Cohort:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of content: schema, table and events; not of the lineage."""
+        """SHA-256 of content: schema, table and events; not of the lineage, nor of where files lie."""
         events = None if self.events is None else table_digest(self.events)
         content = {"format": 1, "schema": self.schema.digest, "table": table_digest(self.frame), "events": events}
         return json_digest(content)
@@ -174,7 +179,13 @@ class Cohort:
 
     def with_origin(self, origin: Origin) -> Cohort:
         """The same content with one more link of lineage."""
-        out = replace(self, lineage=(*self.lineage, origin))
+        return self._same_content(replace(self, lineage=(*self.lineage, origin)))
+
+    def with_files(self, files: Files | None) -> Cohort:
+        """The same content whose files lie elsewhere."""
+        return self._same_content(replace(self, files=files))
+
+    def _same_content(self, out: Cohort) -> Cohort:
         if "digest" in self.__dict__:  # the digest is of content, so it need not be computed twice
             out.__dict__["digest"] = self.digest
         return out

@@ -25,6 +25,7 @@ from bedside.cohort.atomic import explained, temporary_file
 from bedside.cohort.blobs import FolderBlobs, blobs_at
 from bedside.cohort.cohort import Cohort, Origin
 from bedside.cohort.digest import canonical_json, sha256_hex
+from bedside.cohort.manifest import objects_of
 from bedside.cohort.schema import Schema
 from bedside.errors import BedsideError, DataError, IntegrityError
 
@@ -134,9 +135,16 @@ class Store:
     # -- cohorts -------------------------------------------------------------------------------------------------
 
     def put_cohort(self, cohort: Cohort) -> str:
-        """Keep a cohort; returns its logical digest (`cohort.digest`)."""
+        """Keep a cohort, with the files that its file-like fields name; returns its logical digest (`cohort.digest`).
+
+        The files are there before the cohort is; a cohort that knows no files (`files` is None) brings none.
+        """
+        if cohort.files is not None and cohort.files is not self:
+            for each in objects_of(cohort):
+                if not self.has(each):
+                    self.put(cohort.files.get(each))
         known = self._manifests(cohort.digest)
-        whole = next((m for m in known.values() if all(self.has(item) for item in _objects_of(m))), None)
+        whole = next((m for m in known.values() if all(self.has(item) for item in _parts_of(m))), None)
         if whole is not None:
             table, events = whole["table"], whole["events"]
         else:
@@ -167,6 +175,7 @@ class Store:
             self._get_frame(manifest["table"]),
             None if manifest["events"] is None else self._get_frame(manifest["events"]),
             tuple(Origin.from_json(item) for item in manifest["lineage"]),
+            files=self,
         )
         if not check:
             cohort.__dict__["digest"] = digest  # the cached property
@@ -207,7 +216,7 @@ class Store:
         wanted = set(objects)
         for digest in cohorts:
             for key, manifest in self._manifests(digest).items():
-                wanted |= {key, *_objects_of(manifest)}
+                wanted |= {key, *_parts_of(manifest)}
         intention = canonical_json({"format": FORMAT, "cohorts": sorted(cohorts), "objects": sorted(wanted)})
         self._blobs.write(f"erasing/{sha256_hex(intention)}", intention)
         return self._finish_erasing()
@@ -263,7 +272,7 @@ class Store:
         named: set[str] = set()
         for digest in self.cohorts():
             for key, manifest in self._manifests(digest).items():
-                named |= {key, *_objects_of(manifest)}
+                named |= {key, *_parts_of(manifest)}
         return named
 
     def _put_frame(self, frame: pl.DataFrame) -> str:
@@ -288,7 +297,7 @@ def _write_parquet(frame: pl.DataFrame, target: Path | io.BytesIO) -> None:
     frame.write_parquet(target, compression="zstd", compression_level=1, row_group_size=ROW_GROUP)
 
 
-def _objects_of(manifest: dict[str, Any]) -> Iterable[str]:
+def _parts_of(manifest: dict[str, Any]) -> Iterable[str]:
     return [cast(str, manifest[part]) for part in ("table", "events") if manifest[part] is not None]
 
 

@@ -90,8 +90,8 @@ class Estimate:
 class Figure:
     """A figure as a tidy table, drawn when rendered.
 
-    `kind` is how it is drawn (line, band, bar, histogram, forest, scatter, steps), `columns` maps a column's name to
-    its values, all of one length; `axes` names the columns on x, y, low, high, series. `id` is a glossary term.
+    `kind` is how it is drawn (line, band, bar, histogram, forest, scatter, steps, images), `columns` maps a column's
+    name to its values, all of one length; `axes` names the columns on x, y, low, high, series. `id` is a glossary term.
     """
 
     id: str

@@ -16,7 +16,7 @@ from bedside.errors import MissingExtra, PlanError
 from bedside.models.task import Classify, Task
 
 _TABULAR = ("number", "boolean", "category", "ordinal")
-_MODULE_OF = {"ebm": "interpret", "explain": "shap", "tune": "optuna"}
+_MODULE_OF = {"ebm": "interpret", "explain": "shap", "tune": "optuna", "imaging": "torch"}
 
 
 @dataclass(frozen=True)

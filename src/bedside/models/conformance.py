@@ -4,8 +4,9 @@
     check_model({"name": "my_model"}, folder=tmp_path)
 
 A model is judged inside a pipeline with its default steps, on `example()`: 240 rows of 120 subjects with numbers, a
-boolean, categories and missing values. Each rule raises NotConforming with what it found. `python -m
-bedside.models.conformance FOLDER …` is the fresh process that a saved case is loaded in.
+boolean, categories and missing values; a model of images on `example_images()`, by the rules of `conformance_images`.
+Each rule raises NotConforming with what it found. `python -m bedside.models.conformance FOLDER …` is the fresh process
+that a saved case is loaded in.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ from bedside.cohort.schema import Field
 from bedside.errors import BedsideError, DataError, PlanError
 from bedside.models import catalogue
 from bedside.models.digest import folder_digest
+from bedside.models.example_images import SHADES, example_images
 from bedside.models.pipeline import Pipeline
 from bedside.models.predictions import Predictions
 from bedside.models.protocol import HasTerms, HasTrees, Model
 from bedside.models.task import Classify, Regress, Task
 
 TARGETS = {"event": "category", "grade": "category", "stay": "number"}
+IMAGE_TARGETS = ("blob", "shade")
 SEED = 20
 _EXACT = 1e-12
 
@@ -72,7 +75,9 @@ def example(rows: int = 240, seed: int = 0) -> Cohort:
 
 
 def task_of(target: str) -> Task:
-    """The task of one of the example's targets: event (two classes), grade (three) or stay (a number)."""
+    """The task of one of the examples' targets: two classes (event, blob), three (grade, shade) or a number (stay)."""
+    if target in IMAGE_TARGETS:
+        return Classify("blob", ("no", "yes"), "yes") if target == "blob" else Classify("shade", SHADES)
     if target == "stay":
         return Regress("stay")
     return Classify("event", ("no", "yes"), "yes") if target == "event" else Classify("grade", ("a", "b", "c"))
@@ -89,17 +94,19 @@ class Case:
     @cached_property
     def cohort(self) -> Cohort:
         """The example with this target only."""
-        return _only(example(), self.target)
+        if self.target in IMAGE_TARGETS:
+            return _only(example_images(), self.target, IMAGE_TARGETS)
+        return _only(example(), self.target, TARGETS)
 
     @property
     def train(self) -> Cohort:
         """The first two thirds, whole subjects."""
-        return self.cohort.take(np.arange(160))
+        return self.cohort.take(np.arange(len(self.cohort) * 2 // 3))
 
     @property
     def test(self) -> Cohort:
         """The last third."""
-        return self.cohort.take(np.arange(160, 240))
+        return self.cohort.take(np.arange(len(self.cohort) * 2 // 3, len(self.cohort)))
 
     @cached_property
     def fitted(self) -> Pipeline:
@@ -111,9 +118,9 @@ class Case:
         """Its predictions for the test rows."""
         return self.fitted.predict(self.test)
 
-    def fit(self, train: Cohort, spec: Any = None) -> Pipeline:
+    def fit(self, train: Cohort, spec: Any = None, run: Run | None = None) -> Pipeline:
         """A pipeline of this model (or another) without calibration, fitted on a cohort."""
-        run = Run(self.folder, seed=SEED, threads=1)
+        run = Run(self.folder, seed=SEED, threads=1) if run is None else run
         pipeline = Pipeline(self.spec if spec is None else spec, calibration="none", threshold=0.5)
         return pipeline.fit(train, None, None, task=task_of(self.target), run=run)
 
@@ -151,7 +158,7 @@ def loads_equal(case: Case) -> None:
     folder = case.saved("fitted", case.fitted)
     loaded = Pipeline.load(folder)
     for cohort in (case.test, case.fitted.golden(64, seed=1)):
-        _same(loaded.predict(cohort), case.fitted.predict(cohort), _EXACT, "after loading")
+        same(loaded.predict(cohort), case.fitted.predict(cohort), _EXACT, "after loading")
     if folder_digest(case.saved("again", loaded)) != folder_digest(folder):
         raise NotConforming("saved again after loading, its files differ")
 
@@ -159,7 +166,7 @@ def loads_equal(case: Case) -> None:
 def loads_in_a_fresh_process(case: Case) -> None:
     """A process that has never seen it loads it, predicts the same, and fits it again to the same digest."""
     found = in_fresh_process([case])[0]
-    _same(found.predictions, case.predictions, _EXACT, "in a fresh process")
+    same(found.predictions, case.predictions, _EXACT, "in a fresh process")
     if found.digest != folder_digest(case.saved("fitted", case.fitted)):
         raise NotConforming("fitted in a fresh process with the same seed and threads, its digest differs")
 
@@ -174,7 +181,7 @@ def same_seed_same_digest(case: Case) -> None:
 def row_order_is_nothing(case: Case) -> None:
     """Rows in another order, in training or in use, give each row the same prediction."""
     order = np.random.default_rng(1).permutation(len(case.test))
-    _same(case.fitted.predict(case.test.take(order)), case.predictions.take(order), _EXACT, "for permuted rows")
+    same(case.fitted.predict(case.test.take(order)), case.predictions.take(order), _EXACT, "for permuted rows")
     shuffled = case.train.take(np.random.default_rng(2).permutation(len(case.train)))
     again = case.saved("shuffled", case.fit(shuffled))
     if folder_digest(again) != folder_digest(case.saved("fitted", case.fitted)):
@@ -274,8 +281,19 @@ RULES: dict[str, Callable[[Case], None]] = {
 def targets_of(spec: Any) -> list[str]:
     """The example's targets that a model can learn."""
     model = catalogue.build(spec)
+    if model.modality == "image":
+        return list(IMAGE_TARGETS)
     wanted = {"classify": ["event", "grade"], "regress": ["stay"]}
     return [target for kind in model.tasks for target in wanted.get(kind, [])]
+
+
+def rules_of(spec: Any) -> dict[str, Callable[[Case], None]]:
+    """The rules that a model of its modality keeps, by name."""
+    if catalogue.build(spec).modality == "image":
+        from bedside.models import conformance_images
+
+        return conformance_images.RULES
+    return RULES
 
 
 def check_model(spec: Any, targets: Iterable[str] | None = None, *, folder: Path) -> list[str]:
@@ -284,7 +302,7 @@ def check_model(spec: Any, targets: Iterable[str] | None = None, *, folder: Path
     for target in targets_of(spec) if targets is None else targets:
         case = Case(spec, target, folder / target)
         case.folder.mkdir(parents=True, exist_ok=True)
-        for name, rule in RULES.items():
+        for name, rule in rules_of(spec).items():
             try:
                 rule(case)
             except BedsideError as error:
@@ -329,8 +347,8 @@ def _main(folders: Sequence[str]) -> None:
         (folder / "fresh.json").write_text(json.dumps({"digest": digest}))
 
 
-def _only(cohort: Cohort, target: str) -> Cohort:
-    return cohort.keeping([name for name in cohort.schema.names if name == target or name not in TARGETS])
+def _only(cohort: Cohort, target: str, targets: Iterable[str]) -> Cohort:
+    return cohort.keeping([name for name in cohort.schema.names if name == target or name not in targets])
 
 
 def _loss(case: Case, predictions: Predictions) -> float:
@@ -343,7 +361,8 @@ def _loss(case: Case, predictions: Predictions) -> float:
     return float(((predictions.score - y) ** 2).mean())
 
 
-def _same(found: Predictions, wanted: Predictions, tolerance: float, when: str) -> None:
+def same(found: Predictions, wanted: Predictions, tolerance: float, when: str) -> None:
+    """Raise NotConforming unless two predictions name the same rows and differ by no more than the tolerance."""
     if found.frame["row_id"].to_list() != wanted.frame["row_id"].to_list():
         raise NotConforming(f"rows come back in another order {when}")
     columns = list(wanted.task.columns)

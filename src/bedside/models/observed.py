@@ -1,7 +1,7 @@
 """What the training part showed of each input field: for the input schema, for flags, and for golden rows.
 
 A range ends at the fifth smallest and fifth largest value, and a level is listed when at least five rows had it, so
-that no single patient is described.
+that no single patient is described. Of images only their usual size is kept; invented ones are noise of that size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import numpy as np
 import polars as pl
 
 from bedside.cohort.cohort import Cohort
+from bedside.cohort.files import Files, MemoryFiles
+from bedside.cohort.manifest import file_fields, manifests
 from bedside.cohort.schema import Field, physical_type
+from bedside.prepare.arrays import noise
 
 MIN_ROWS = 5
 _QUANTILES = np.linspace(0, 1, 21)
@@ -22,7 +25,20 @@ _QUANTILES = np.linspace(0, 1, 21)
 
 def observe(cohort: Cohort) -> dict[str, dict[str, Any]]:
     """For each input field: share missing, and range and quantiles, or shares of the levels, as JSON."""
-    return {item.name: _observe(cohort[item.name], item) for item in cohort.schema.inputs}
+    out = {item.name: _observe(cohort[item.name], item) for item in cohort.schema.inputs}
+    for item in cohort.schema.inputs:
+        if item.kind == "image" and cohort.files is not None:
+            out[item.name] |= _sizes(cohort, item.name)
+    return out
+
+
+def _sizes(cohort: Cohort, name: str) -> dict[str, Any]:
+    """The median size of the images, and 1 channel when all are grey, else 3."""
+    shapes = [each.shape for each in manifests(cohort, name).values()]
+    if not shapes:
+        return {}
+    height, width = np.median(np.array([shape[:2] for shape in shapes]), axis=0)
+    return {"height": round(float(height)), "width": round(float(width)), "channels": max(s[2] for s in shapes)}
 
 
 def _observe(column: pl.Series, item: Field) -> dict[str, Any]:
@@ -49,13 +65,25 @@ def _observe(column: pl.Series, item: Field) -> dict[str, Any]:
 def draw(fields: Sequence[Field], observed: Mapping[str, Mapping[str, Any]], n: int, seed: int) -> Cohort:
     """A cohort of n invented rows, each field drawn on its own from what training showed (texts stay missing)."""
     rng = np.random.default_rng(seed)
+    files = MemoryFiles()
     columns = {}
     for item in fields:
         seen = observed[item.name]
         missing = rng.random(n) < seen["missing"]
-        columns[item.name] = pl.Series(_drawn(item, seen, n, rng, missing), dtype=physical_type(item.kind))
+        if "channels" in seen:
+            values = [None if gone else _noise(seen, rng, files) for gone in missing]
+        else:
+            values = _drawn(item, seen, n, rng, missing)
+        columns[item.name] = pl.Series(values, dtype=physical_type(item.kind))
     ids = [f"golden-{i}" for i in range(n)]
-    return Cohort.of(pl.DataFrame(columns), fields, row_id=ids, name="golden")
+    drawn = Cohort.of(pl.DataFrame(columns), fields, row_id=ids, name="golden")
+    return drawn.with_files(files) if file_fields(drawn) else drawn
+
+
+def _noise(seen: Mapping[str, Any], rng: np.random.Generator, files: Files) -> str:
+    made, data = noise(rng, seen["height"], seen["width"], seen["channels"])
+    files.put(data)
+    return files.put(made.to_bytes())
 
 
 def _drawn(item: Field, seen: Mapping[str, Any], n: int, rng: np.random.Generator, missing: Any) -> list[Any]:

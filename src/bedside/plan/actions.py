@@ -60,7 +60,7 @@ class Bench:
     def keep(self, cohort: Cohort) -> str:
         """Store a cohort; returns its digest."""
         digest = self.store.put_cohort(cohort)
-        self._cohorts[digest] = cohort
+        self._cohorts[digest] = cohort if cohort.files is None else cohort.with_files(self.store)
         return digest
 
     def pipeline(self, digest: str) -> Any:
@@ -135,7 +135,8 @@ def clean(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
     if dropped:
         finding = Finding("rows_without_target", "info", {"rows": dropped, "target": plan.task.target})
         evidence = replace(evidence, findings=(*evidence.findings, finding))
-    evidence = replace(evidence, findings=(*evidence.findings, *doubts_about_identity(cohort)))
+    doubts = (*files_left_out(before), *doubts_about_identity(cohort))
+    evidence = replace(evidence, findings=(*evidence.findings, *doubts))
     origin = Origin("clean", {"steps": plan.clean, "task": plan.task.model_dump(mode="json")}, (cohort_digest,))
     digest = bench.keep(cohort.with_origin(origin))
     evidence = evidence.with_sources(before=cohort_digest, cohort=digest)
@@ -156,6 +157,12 @@ def describe(bench: Bench, cohort_digest: str) -> dict[str, Any]:
 
     evidence = describe_cohort(bench.cohort(cohort_digest)).with_sources(cohort=cohort_digest)
     return {"evidence": put_evidence(bench.store, evidence)}
+
+
+def files_left_out(cohort: Cohort) -> list[Finding]:
+    """A caution when the reader left out files that it could not read."""
+    counts = [link.parameters.get("source", {}).get("left_out", 0) for link in cohort.lineage if link.action == "read"]
+    return [Finding("files_left_out", "caution", {"count": count}) for count in counts if count]
 
 
 def doubts_about_identity(cohort: Cohort) -> list[Finding]:

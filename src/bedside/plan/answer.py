@@ -10,6 +10,8 @@ import polars as pl
 
 from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
+from bedside.cohort.files import MemoryFiles
+from bedside.cohort.manifest import file_fields, files_of, objects_of
 from bedside.cohort.schema import physical_type
 from bedside.errors import DataError
 from bedside.models.predictions import Predictions
@@ -17,15 +19,17 @@ from bedside.plan.opened import Opened
 
 
 def read_like(release: Opened, path: Path, *, with_target: bool) -> Cohort:
-    """A table (or JSON row, or list of rows) read as the plan's own was, its fields of the kinds that the release was
-    fitted on. Every input must be there, other fields may be; without `with_target` the outcome is ignored."""
+    """Data in the plan's own form (or a JSON row, or a list of rows) read as the plan's was, its fields of the kinds
+    that the release was fitted on. Every input must be there, other fields may be; without `with_target` the outcome is
+    ignored, and a reader that can (`read_new`) takes single files and folders without labels."""
     if path.suffix.lower() == ".json" and not with_target:
         return rows_of_json(release, path)
     target = release.task.target
     spec = dict(release.reader)
     if not with_target and target in spec.get("dictionary", {}):
         spec["dictionary"] = {name: said for name, said in spec["dictionary"].items() if name != target}
-    cohort = plugins.build("readers", spec).read(path)
+    reader = plugins.build("readers", spec)
+    cohort = reader.read(path) if with_target else getattr(reader, "read_new", reader.read)(path)
     wanted = [item.name for item in release.schema.inputs] + ([target] if with_target else [])
     missing = [name for name in wanted if name not in cohort.schema]
     if missing:
@@ -68,7 +72,11 @@ def rows_of_json(release: Opened, path: Path) -> Cohort:
     single = [release.row(row) for row in rows]
     frame = pl.concat([each.frame for each in single])
     ids = pl.Series([str(i) for i in range(len(rows))], dtype=pl.String)
-    return Cohort(single[0].schema, frame.with_columns(ids.alias("row_id"), ids.alias("subject")))
+    files = MemoryFiles()
+    for each in single:
+        for digest in objects_of(each) if file_fields(each) else []:
+            files.put(files_of(each).get(digest))
+    return Cohort(single[0].schema, frame.with_columns(ids.alias("row_id"), ids.alias("subject")), files=files)
 
 
 def answer_table(release: Opened, raw: Cohort) -> pl.DataFrame:

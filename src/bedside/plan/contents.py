@@ -8,7 +8,7 @@ clean.json           item-scope cleaning, replayed on every new row
 model/               the fitted pipeline: steps, model, calibrator, threshold
 input.schema.json    fields, units, ranges and levels that a caller may send (JSON Schema)
 example.json         one synthetic row
-golden/              up to 256 synthetic rows and their predictions
+golden/              up to 256 synthetic rows (32 with images, which are noise) and their predictions
 rows/                test rows under keyed ids: outcome, groups, predictions (left out with `rows: false`)
 evidence.json        all evidence, canonical JSON
 card.md              the model card, English and Chinese
@@ -19,6 +19,7 @@ approvals/           signed approvals and overrides, added later
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -30,9 +31,11 @@ from typing import Any
 
 import polars as pl
 
-from bedside.cohort.atomic import atomic_write
+from bedside.cohort.atomic import atomic_write, make_folder
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import json_digest
+from bedside.cohort.files import MemoryFiles
+from bedside.cohort.manifest import file_fields, files_of, manifest, objects_of
 from bedside.cohort.schema import Field, Schema
 from bedside.models.observed import draw, observe
 from bedside.models.predictions import Predictions
@@ -42,6 +45,8 @@ from bedside.plan.sources import file_digest
 
 Read = Callable[[str], bytes]
 GOLDEN_ROWS = 256
+GOLDEN_IMAGES = 32
+FILES = "files"
 
 
 def pretty(value: Any) -> bytes:
@@ -92,7 +97,8 @@ def golden_rows(raw: Cohort, seed: int, *, without: str) -> Cohort:
     so that no row and no rare value is a patient's."""
     fields = [item for item in raw.schema.fields if item.name != without]
     described = raw.keeping([item.name for item in fields]).with_fields([replace(f, roles=("input",)) for f in fields])
-    drawn = draw(described.schema.fields, observe(described), GOLDEN_ROWS, seed)
+    n = GOLDEN_IMAGES if file_fields(described) else GOLDEN_ROWS
+    drawn = draw(described.schema.fields, observe(described), n, seed)
     return drawn.with_fields(fields)
 
 
@@ -107,6 +113,8 @@ def input_schema(schema: Schema, observed: Mapping[str, Mapping[str, Any]], name
         if item.unit:
             each["x-unit"] = item.unit
         each["x-kind"] = item.kind
+        if item.kind == "image":
+            each |= {"contentEncoding": "base64", "contentMediaType": "image/*"}
         if item.levels:
             each["x-levels"] = list(item.levels)
         if item.low is not None:
@@ -128,13 +136,22 @@ def input_schema(schema: Schema, observed: Mapping[str, Mapping[str, Any]], name
 
 
 def one_row(cohort: Cohort, row: int = 0) -> dict[str, Any]:
-    """One row's fields as JSON."""
+    """One row's fields as JSON; an image is its file's bytes in base64."""
     values = cohort.frame.select(cohort.schema.names).row(row, named=True)
+    for name in file_fields(cohort):
+        if values[name] is not None:
+            files = files_of(cohort)
+            values[name] = base64.b64encode(files.get(manifest(files, values[name]).items[0])).decode()
     return {key: value if isinstance(value, float | bool | str | None) else str(value) for key, value in values.items()}
 
 
 def write_cohort(folder: Path, name: str, cohort: Cohort) -> None:
-    """A cohort as NAME.parquet and NAME.schema.json."""
+    """A cohort as NAME.parquet and NAME.schema.json; the files it names lie in `files`, each under its digest."""
+    named = objects_of(cohort) if file_fields(cohort) else []
+    if named:
+        make_folder(folder / FILES)
+    for digest in named:
+        atomic_write(folder / FILES / digest, files_of(cohort).get(digest))
     atomic_write(folder / f"{name}.parquet", parquet_bytes(cohort.frame))
     atomic_write(folder / f"{name}.schema.json", pretty(cohort.schema.to_json()))
 
@@ -142,7 +159,15 @@ def write_cohort(folder: Path, name: str, cohort: Cohort) -> None:
 def read_cohort(read: Read, name: str) -> Cohort:
     """The inverse of `write_cohort`; `read` gives the bytes of a file, `name` is a path without its suffix."""
     schema = Schema.from_json(json.loads(read(f"{name}.schema.json")))
-    return Cohort(schema, read_parquet_bytes(read(f"{name}.parquet")))
+    cohort = Cohort(schema, read_parquet_bytes(read(f"{name}.parquet")))
+    place = name.rpartition("/")[0]
+    files = MemoryFiles()
+    for field in file_fields(cohort):
+        for digest in cohort[field].drop_nulls().unique(maintain_order=True):
+            files.put(read(f"{place}/{FILES}/{digest}"))
+            for item in manifest(files, digest).items:
+                files.put(read(f"{place}/{FILES}/{item}"))
+    return cohort.with_files(files) if file_fields(cohort) else cohort
 
 
 def write_predictions(folder: Path, name: str, predictions: Predictions, row_id: pl.Series) -> None:

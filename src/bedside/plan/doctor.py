@@ -30,6 +30,7 @@ EXTRAS = {
     "ebm": "the model ebm (explainable boosting machine)",
     "explain": "SHAP explanations",
     "tune": "hyper-parameter search",
+    "imaging": "images: reading PNG, JPEG, TIFF and DICOM, and training networks",
     "pandas": "cohorts from pandas data frames",
 }
 LOADED = ("polars", "scipy.stats", "sklearn", "skops", "lightgbm")  # libraries with native code that may lack a part

@@ -21,7 +21,11 @@ _SUFFIXES = {
     "molecule or sequence": (".sdf", ".smi", ".mol", ".pdb", ".vcf", ".vcf.gz", ".fasta", ".fastq"),
 }
 _MAGIC = {b"\x89PNG": "image", b"\xff\xd8\xff": "image", b"II*\x00": "image", b"MM\x00*": "image", b"GIF8": "image"}
-_LATER = "images, DICOM, signals, notes and FHIR come later; what is measured on them can be given as a table"
+_LATER = "signals, notes, volumes and FHIR come later; what is measured on them can be given as a table"
+_IMAGES = (
+    "write a plan with `cohort: {read: images, path: FOLDER, labels: TABLE}`, as the recipe breast-ultrasound does"
+)
+_READ_BY_PLANS = ("image", "DICOM")
 
 
 def refuse_no_table(path: Path) -> None:
@@ -33,7 +37,7 @@ def refuse_no_table(path: Path) -> None:
         raise _folder(path)
     kind = kind_of(path)
     if kind not in ("table", "other"):
-        raise DataError(f"{path} is a {kind} file; Bedside reads tables so far", _LATER)
+        raise DataError(f"{path} is a {kind} file; `init` reads tables so far", _way_out(kind))
 
 
 def kind_of(path: Path) -> str:
@@ -58,11 +62,15 @@ def _folder(path: Path) -> DataError:
         told += f" among the first {MOST_FILES:,}"
     main = found.most_common(1)[0][0]
     if "table" not in found:
-        way_out = _LATER if main != "other" else "name a table: bedside init TABLE.csv"
-        return DataError(f"{path} is a folder ({told}); Bedside reads tables so far", way_out)
+        way_out = _way_out(main) if main != "other" else "name a table: bedside init TABLE.csv"
+        return DataError(f"{path} is a folder ({told}); `init` reads tables so far", way_out)
     tables = [file.relative_to(path).as_posix() for file in _files(path) if kind_of(file) == "table"][:8]
-    also = "" if main in ("table", "other") else f"; {_LATER}"
+    also = "" if main in ("table", "other") else f"; {_way_out(main)}"
     return DataError(f"{path} is a folder ({told})", f"name one table, such as {', '.join(tables)}{also}")
+
+
+def _way_out(kind: str) -> str:
+    return _IMAGES if kind in _READ_BY_PLANS else _LATER
 
 
 def _files(path: Path) -> Iterator[Path]:

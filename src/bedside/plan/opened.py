@@ -5,6 +5,7 @@ A file is checked again whenever it is read, so what is loaded is what was signe
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Mapping
@@ -16,11 +17,13 @@ from typing import Any
 
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import sha256_hex
+from bedside.cohort.files import Files, MemoryFiles
 from bedside.cohort.schema import Field, Schema
 from bedside.errors import DataError, IntegrityError
 from bedside.evidence.estimate import Evidence
 from bedside.evidence.keys import TrustedKeys
 from bedside.evidence.signing import RELEASE_PREDICATE, STATEMENT_PAYLOAD, Envelope, Statement, Verified, verify
+from bedside.intake.pixels import describe
 from bedside.models.predictions import Predictions
 from bedside.models.task import Task, task_from_json
 from bedside.plan import contents
@@ -102,21 +105,41 @@ class Opened:
         return made
 
     def row(self, values: Mapping[str, Any]) -> Cohort:
-        """A cohort of one raw row given as JSON; raises DataError for a field that is unknown, mistyped, or an input
-        and not there (null says that a value is unknown)."""
+        """A cohort of one raw row given as JSON, images in base64; raises DataError for a field that is unknown,
+        mistyped, or an input and not there (null says that a value is unknown)."""
         unknown = sorted(set(values) - set(self.schema.names))
         if unknown:
             raise DataError(f"unknown fields {unknown}", "the fields are in input.schema.json")
         lacking = [item.name for item in self.schema.inputs if item.name not in values]
         if lacking:
             raise DataError(f"the row lacks the fields {lacking[:10]}", "give null where a value is unknown")
-        columns = {item.name: [_cell(item, values.get(item.name))] for item in self.schema.fields}
-        return Cohort.of(columns, self.schema.fields)
+        files = MemoryFiles()
+        columns = {}
+        for item in self.schema.fields:
+            value = _cell(item, values.get(item.name))
+            if item.kind == "image" and value is not None:
+                value = _image(item.name, value, self.plan.cohort.parameters.get("window"), files)
+            columns[item.name] = [value]
+        return Cohort.of(columns, self.schema.fields).with_files(files)
 
     @property
     def stage(self) -> str:
         """The stage reached when it was made; approvals may have changed it since (see `approve.stage_now`)."""
         return str(self.record["stage"])
+
+
+def _image(name: str, text: str, window: Any, files: Files) -> str:
+    """The manifest's digest of an image given in base64, described as the plan's reader describes a file."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise DataError(f"field '{name}' holds no base64", "send the image file's bytes in base64") from None
+    try:
+        made, _ = describe(data, window)
+    except DataError as error:
+        raise DataError(f"field '{name}': {error.what}", error.way_out) from None
+    files.put(data)
+    return files.put(made.to_bytes())
 
 
 _AGAIN = "get the release again from where it came"

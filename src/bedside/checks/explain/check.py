@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bedside.checks.assemble import attempt, estimate, exact, finding
-from bedside.checks.explain import figures
+from bedside.checks.explain import figures, grad_cam
 from bedside.checks.explain.contributions import Contributions, contributions
 from bedside.checks.explain.permutation import permutation_importance
 from bedside.checks.explain.stability import stability
@@ -23,17 +23,18 @@ from bedside.models.predictions import Predictions
 from bedside.models.protocol import Model
 from bedside.models.task import Classify, Task
 
-METHODS = ("auto", "contributions", "permutation")
+METHODS = ("auto", "contributions", "permutation", "grad_cam")
 TOLERANCE = 1e-6
 MOST_PERMUTED = 100
 
 
 class Explain:
-    """Importance of each field: mean |contribution| where the model's contributions add up exactly, else permutation.
+    """Importance of each field: mean |contribution| where the model's contributions add up exactly, else permutation;
+    of a network on images, heat maps of at most `images` of them (Grad-CAM), put to the test.
 
-    `rows` at most are looked at (drawn with the seed), `shown` fields reported, `single` rows explained one by one.
-    Contributions that do not add up to the prediction within 1e-6 stop. Stability is the rank correlation of the
-    importances with those of `bootstraps` samples of subjects.
+    `rows` at most are looked at (drawn with the seed), `shown` fields reported, `single` rows explained one by one (0
+    shows no image). Contributions that do not add up to the prediction within 1e-6 stop. Stability is the rank
+    correlation of the importances with those of `bootstraps` samples of subjects.
     """
 
     name: ClassVar[str] = "explain"
@@ -44,6 +45,7 @@ class Explain:
         "permutation_importance",
         "importance_stability",
         "additivity_error",
+        *grad_cam.METRICS,
     )
     looks_at: ClassVar[LooksAt] = "inputs"
     main: ClassVar[str] = "method"
@@ -56,6 +58,7 @@ class Explain:
         single: int = 12,
         repeats: int = 10,
         bootstraps: int = 200,
+        images: int = 48,
     ) -> None:
         self.method = method
         self.rows = rows
@@ -63,6 +66,7 @@ class Explain:
         self.single = single
         self.repeats = repeats
         self.bootstraps = bootstraps
+        self.images = images
 
     def __call__(
         self,
@@ -81,8 +85,13 @@ class Explain:
             raise PlanError("explain needs a model", "it cannot be asked of predictions alone")
         if self.method not in METHODS:
             raise PlanError(f"explain: unknown method '{self.method}'", f"one of {', '.join(METHODS)}")
-        positions = self._positions(cohort, seed)
+        pictures = self.method == "grad_cam" or (self.method == "auto" and grad_cam.has_network(model))
+        positions = self._positions(cohort, seed, min(self.rows, self.images) if pictures else self.rows)
         seen = cohort.take(positions)
+        if pictures:
+            return grad_cam.heat_maps(
+                model, seen, positions, task, shown=self.single, level=level, seed=seed, check=self.name
+            )
         found = None if self.method == "permutation" else contributions(model, seen, task)
         if found is not None:
             return self._additive(found, seen, positions, level, seed)
@@ -90,12 +99,12 @@ class Explain:
             raise PlanError("explain: this model has no contributions that add up", "use method: permutation")
         return self._permuted(model, seen, task, level, seed)
 
-    def _positions(self, cohort: Cohort, seed: int) -> NDArray[np.int64]:
-        """Rows looked at, ascending; which ones does not depend on their order."""
+    def _positions(self, cohort: Cohort, seed: int, most: int) -> NDArray[np.int64]:
+        """At most so many rows looked at, ascending; which ones does not depend on their order."""
         order = cohort.frame["row_id"].arg_sort().to_numpy().astype(np.int64)
-        if len(order) <= self.rows:
+        if len(order) <= most:
             return np.arange(len(order))
-        return np.sort(np.random.default_rng(seed).choice(order, self.rows, replace=False))
+        return np.sort(np.random.default_rng(seed).choice(order, most, replace=False))
 
     def _additive(
         self, found: Contributions, seen: Cohort, positions: NDArray[np.int64], level: float, seed: int

@@ -203,7 +203,7 @@ def figure_block(
     svg = draw(figure, words, below)
     if svg is not None:
         svg = _described(svg, number, name, caption)
-    keys = _reading_order(figure)
+    keys = [key for key in _reading_order(figure) if figure.kind != "images" or key != figure.axes.get("image")]
     rows = max((len(column) for column in figure.columns.values()), default=0)
     step = max(1, -(-rows // MOST_CELLS))
     read = {key: words.series if key == figure.axes.get("series") else words.label for key in keys}

@@ -1,9 +1,9 @@
-"""From a cohort to the arrays that scikit-learn-style estimators take: inputs, target, weights."""
+"""From a cohort to the matrix that scikit-learn-style estimators take."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,15 +12,10 @@ from numpy.typing import NDArray
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.schema import Field
 from bedside.errors import DataError, PlanError
-from bedside.models.task import Classify, Task
-
-ClassWeight = Literal["balanced", "costs"] | Mapping[str, float] | None
-
-
-def in_row_order(cohort: Cohort) -> Cohort:
-    """The rows sorted by row id, so that what is learnt does not depend on the order they came in."""
-    order = cohort.frame["row_id"].arg_sort().to_numpy().astype(np.int64)
-    return cohort if (order == np.arange(len(order))).all() else cohort.take(order)
+from bedside.models.rows import ClassWeight as ClassWeight
+from bedside.models.rows import in_row_order as in_row_order
+from bedside.models.rows import target as target
+from bedside.models.rows import weights as weights
 
 
 def input_fields(cohort: Cohort, who: str) -> list[Field]:
@@ -63,73 +58,6 @@ def matrix(cohort: Cohort, fields: Sequence[Field], who: str, *, takes_missing: 
             "add the step impute",
         )
     return x
-
-
-def target(cohort: Cohort, task: Task, who: str, *, one_class: bool = False) -> NDArray[np.int64] | NDArray[np.float64]:
-    """Class codes or values, shape (rows,); raises DataError for a missing or unknown target, no rows, or (unless
-    `one_class` may be) a single class."""
-    y = task.truth(cohort)
-    unknown = int((y < 0).sum()) if isinstance(task, Classify) else int(np.isnan(y).sum())
-    if unknown:
-        raise DataError(
-            f"target '{task.target}' is missing or of an unknown class in {unknown} of {len(y)} rows given to '{who}'",
-            "drop these rows in clean",
-        )
-    if len(y) == 0:
-        raise DataError(f"'{who}' was given no rows to learn from")
-    if isinstance(task, Classify) and not one_class and len(np.unique(y)) < 2:
-        found = task.classes[int(y[0])]
-        raise DataError(
-            f"all {len(y)} rows given to '{who}' have one class of '{task.target}': {found}",
-            "a classifier needs both; use more rows, fewer folds, or stratify the split",
-        )
-    return y
-
-
-def weights(
-    cohort: Cohort, task: Task, y: NDArray[np.int64] | NDArray[np.float64], class_weight: ClassWeight
-) -> NDArray[np.float64] | None:
-    """Weight of each row, mean 1, shape (rows,), or None when all are equal.
-
-    The field with the role weight, times the class weight: "balanced" (inverse to the class's total weight), "costs"
-    (the task's cost of missing the class), or weights by label. Raises DataError for a weight that is missing or
-    negative, PlanError for an unknown label or costs that the task lacks.
-    """
-    item = cohort.schema.one("weight")
-    if item is None and class_weight is None:
-        return None
-    w = np.ones(len(y))
-    if item is not None:
-        column = cohort[item.name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        if not np.isfinite(column).all() or (column < 0).any() or column.sum() <= 0:
-            raise DataError(f"weights '{item.name}' must be numbers ≥ 0 with a sum above 0, none missing")
-        w = column.astype(np.float64)
-    if class_weight is not None:
-        if not isinstance(task, Classify):
-            raise PlanError("class_weight is for classes, and a number is predicted", "leave it out")
-        w = w * _by_class(task, y.astype(np.int64), w, class_weight)[y.astype(np.int64)]
-    scaled: NDArray[np.float64] = w / w.mean()
-    return scaled
-
-
-def _by_class(
-    task: Classify, y: NDArray[np.int64], w: NDArray[np.float64], class_weight: ClassWeight
-) -> NDArray[np.float64]:
-    if class_weight == "balanced":
-        totals = np.bincount(y, weights=w, minlength=len(task.classes))
-        out = np.zeros(len(totals))
-        out[totals > 0] = totals.sum() / (len(task.classes) * totals[totals > 0])
-        return out
-    if class_weight == "costs":
-        if task.costs is None or not task.binary:
-            raise PlanError("class_weight: costs needs a task of two classes with costs", "declare task.costs")
-        return np.array([task.costs["false_positive"], task.costs["false_negative"]], dtype=np.float64)
-    if isinstance(class_weight, Mapping):
-        unknown = sorted(set(class_weight) - set(task.classes))
-        if unknown:
-            raise PlanError(f"class_weight names unknown classes {unknown}", f"classes: {list(task.classes)}")
-        return np.array([float(class_weight.get(label, 1.0)) for label in task.classes])
-    raise PlanError(f"class_weight {class_weight!r} is not known", "balanced, costs, or {label: weight}")
 
 
 def parameters_error(who: str, error: Exception) -> PlanError:

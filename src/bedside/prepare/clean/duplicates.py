@@ -1,4 +1,4 @@
-"""Identical rows: dropped, joined into one subject, refused, or knowingly left."""
+"""Identical rows and near-identical images: dropped, joined into one subject, refused, or knowingly left."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.schema import Identity
-from bedside.errors import DataError
-from bedside.evidence.estimate import Evidence, Finding
-from bedside.prepare.clean.base import Cleaner, check_choice, counted
+from bedside.errors import DataError, PlanError
+from bedside.evidence.estimate import Estimate, Evidence, Figure, Finding
+from bedside.prepare.clean.base import PART, Cleaner, check_choice, counted
+from bedside.prepare.clean.image_duplicates import near_duplicates
 
 Ints = NDArray[np.int64]
+
+LARGE_SHARE = 0.05  # of all rows in one cluster: images of one kind that look alike rather than copies
 
 
 @dataclass
@@ -28,11 +31,16 @@ class Duplicates(Cleaner):
     leaves them, which keeps the release at research. Labels are the fields with role target or event, and `labels`;
     they are no inputs.
     Rows with nothing but missing values are not compared.
+
+    Where an input (or one of the `fields`) is an image, the images are compared instead, and near-duplicates found: a
+    perceptual hash within `distance` bits of 64 proposes, a `correlation` of band-passed thumbnails confirms.
     """
 
     how: str = "group"
     fields: Sequence[str] | None = None
     labels: Sequence[str] = ()
+    distance: int = 10
+    correlation: float = 0.6
 
     name: ClassVar[str] = "duplicates"
     scope: ClassVar[Literal["item", "cohort"]] = "cohort"
@@ -40,6 +48,11 @@ class Duplicates(Cleaner):
 
     def __post_init__(self) -> None:
         check_choice(self.name, "how", self.how, ("drop", "group", "error", "waive"))
+        if not 0 <= self.distance <= 64 or not 0 < self.correlation < 1:
+            raise PlanError(
+                f"clean step 'duplicates': distance {self.distance}, correlation {self.correlation}",
+                "distance is 0 to 64 bits, correlation between 0 and 1",
+            )
 
     def clean(self, cohort: Cohort) -> tuple[Cohort, Evidence]:
         """The cohort without (or with joined) duplicates. Raises DataError when `how` is error and there are any."""
@@ -47,22 +60,29 @@ class Duplicates(Cleaner):
         labels = list(dict.fromkeys([*labels, *(cohort.schema[name].name for name in self.labels)]))
         inputs = [item.name for item in cohort.schema.inputs]
         compared = inputs if self.fields is None else [cohort.schema[name].name for name in self.fields]
-        twins = equal_rows(cohort.frame, [name for name in compared if name not in labels])
+        compared = [name for name in compared if name not in labels]
+        images = [name for name in compared if cohort.schema[name].kind == "image"]
+        estimates, figures, findings = [], [], []
+        if images:
+            twins, identical = self._alike(cohort, images)
+            told, figures, findings = _clusters(cohort, twins, labels, identical)
+            estimates += told
+        else:
+            twins = equal_rows(cohort.frame, compared)
         repeated = int(np.count_nonzero(twins >= 0)) - len(np.unique(twins[twins >= 0]))
         conflicting = _conflicting(cohort, twins, labels)
         if repeated and self.how == "error":
             raise DataError(
-                f"{repeated} row(s) repeat another row in all inputs",
+                f"{repeated} row(s) {'look like another image' if images else 'repeat another row in all inputs'}",
                 "say {duplicates: group} to keep them on one side of the split, or drop",
             )
-        estimates = [
+        estimates += [
             counted("clean_rows_repeated", repeated, cohort, step=self.name),
             counted("clean_rows_conflicting", conflicting, cohort, step=self.name),
         ]
-        findings = []
         if repeated and self.how == "waive":
             findings.append(Finding("duplicates_waived", "caution"))
-        if conflicting:
+        if conflicting and not images:
             findings.append(Finding("clean_labels_conflict", "caution", {"rows": conflicting}))
         if self.how == "drop":
             kept = _first_of_each(cohort, twins, labels)
@@ -72,7 +92,46 @@ class Duplicates(Cleaner):
             before = cohort.n_subjects
             cohort = _joined(cohort, twins)
             estimates.append(counted("clean_subjects_joined", before - cohort.n_subjects, cohort, step=self.name))
-        return cohort, Evidence("clean.duplicates", tuple(estimates), findings=tuple(findings))
+        return cohort, Evidence("clean.duplicates", tuple(estimates), tuple(figures), tuple(findings))
+
+    def _alike(self, cohort: Cohort, images: Sequence[str]) -> tuple[Ints, int]:
+        if len(images) > 1:
+            raise DataError(f"more than one field is an image: {', '.join(images)}", "name one in `fields`")
+        return near_duplicates(cohort, images[0], distance=self.distance, correlation=self.correlation)
+
+
+def _clusters(
+    cohort: Cohort, twins: Ints, labels: Sequence[str], identical: int
+) -> tuple[list[Estimate], list[Figure], list[Finding]]:
+    """Counts of the clusters of images, the histogram of their sizes, and a doubt about one that is very large."""
+    sizes = np.bincount(twins[twins >= 0])
+    largest = int(sizes.max(initial=0))
+    rows = np.flatnonzero(twins >= 0)
+    conflicting = 0
+    if labels and rows.size:
+        table = cohort.frame[rows].select(pl.struct(labels).alias("labels")).with_columns(twin=twins[rows])
+        conflicting = int((table.group_by("twin").agg(pl.col("labels").n_unique())["labels"] > 1).sum())
+    told = {
+        "clean_images_identical": identical,
+        "clean_image_clusters": len(sizes),
+        "clean_images_in_clusters": int(sizes.sum()),
+        "clean_image_cluster_largest": largest,
+        "clean_image_clusters_conflicting": conflicting,
+    }
+    estimates = [counted(name, value, cohort, step=Duplicates.name) for name, value in told.items()]
+    if not len(sizes):
+        return estimates, [], []
+    counts = np.bincount(sizes)
+    there = np.flatnonzero(counts)
+    columns = {"size": [str(size) for size in there.tolist()], "clusters": counts[there].tolist()}
+    figure = Figure("image_cluster_sizes", "bar", columns, {"x": "clusters", "y": "size"}, PART)
+    findings = []
+    if conflicting:
+        values = {"clusters": conflicting, "rows": _conflicting(cohort, twins, labels)}
+        findings.append(Finding("image_labels_conflict", "caution", values))
+    if largest > max(20, LARGE_SHARE * len(cohort)):
+        findings.append(Finding("image_cluster_large", "caution", {"rows": largest}))
+    return estimates, [figure], findings
 
 
 def equal_rows(frame: pl.DataFrame, names: Sequence[str]) -> Ints:

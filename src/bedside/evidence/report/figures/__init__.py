@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from bedside.evidence.estimate import Figure
-from bedside.evidence.report.figures import bars, confusion, curves, forest
+from bedside.evidence.report.figures import bars, confusion, curves, forest, images
 from bedside.evidence.report.words import Words
 
 # The axes that a kind cannot do without.
@@ -18,6 +18,7 @@ NEEDS = {
     "histogram": ("y",),
     "forest": ("x", "y", "low", "high"),
     "confusion": ("x", "y", "value"),
+    "images": ("image", "x", "y", "value"),
 }
 
 
@@ -48,4 +49,6 @@ def draw(figure: Figure, words: Words, below: Figure | None = None) -> Markup | 
         return forest.draw(figure, words)
     if figure.kind == "confusion":
         return confusion.draw(figure, words)
+    if figure.kind == "images":
+        return images.draw(figure, words)
     return curves.draw(figure, words, below)

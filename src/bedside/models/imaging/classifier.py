@@ -1,0 +1,260 @@
+"""What every image classifier shares: pixels in, training by the one loop, probabilities out, saved without pickle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bedside.cohort.cohort import Cohort
+from bedside.cohort.digest import json_digest, sha256_hex
+from bedside.cohort.run import Run
+from bedside.errors import DataError, IntegrityError, PlanError
+from bedside.evidence.estimate import Figure, Finding
+from bedside.models.imaging.augment import Augment
+from bedside.models.imaging.loop import Budget, Examples, Progress, Recipe, trained
+from bedside.models.imaging.pixels import Pixels, image_field
+from bedside.models.predictions import Predictions
+from bedside.models.rows import ClassWeight, in_row_order, target, weights
+from bedside.models.saved import SavedModel, not_fitted
+from bedside.models.seeded import seeded, with_threads
+from bedside.models.task import Classify, Task, task_from_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bedside.cohort.store import Store
+
+FILE = "network.safetensors"
+AT_ONCE = 32  # images in a batch of predictions
+FEWEST_IMAGES = 4  # fewer cannot hold two classes twice
+
+
+@dataclass(frozen=True, eq=False)
+class LearntNetwork:
+    """What fitting leaves: the task, how pixels become inputs, the network in evaluation mode, how it was trained."""
+
+    task: Classify
+    pixels: Pixels
+    network: nn.Module
+    progress: Progress
+    threads: int
+    device: str
+
+
+@dataclass(eq=False)
+class ImageClassifier(SavedModel):
+    """Learns classes from one image field; subclasses build the network and name its last map.
+
+    `image` is the side of the square in pixels, `budget` {minutes: m} or {epochs: n}, `colour` None looks for itself,
+    `class_weight` as for tables ("balanced", "costs" or by label), `augment` turns each image about in training.
+    """
+
+    tasks: ClassVar[tuple[str, ...]] = ("classify",)
+    modality: ClassVar[str] = "image"
+    extra: ClassVar[str | None] = "imaging"
+    default_steps: ClassVar[tuple[Any, ...]] = ()
+    interpretable: ClassVar[bool] = False
+    keeps_rows: ClassVar[bool] = False
+    calibrated: ClassVar[bool] = False
+    summary: ClassVar[tuple[str, str]] = ("", "")
+    epochs: ClassVar[int] = 40  # without a budget
+
+    image: int = 128
+    budget: Any = None
+    learning_rate: float = 2e-3
+    batch: int = 16
+    decay: float = 0.02
+    smoothing: float = 0.05
+    class_weight: ClassWeight = None
+    augment: bool = True
+    colour: bool | None = None
+
+    learnt_: LearntNetwork | None = field(default=None, init=False, repr=False)
+
+    def parameters(self) -> dict[str, Any]:
+        """The arguments of __init__, as JSON."""
+        return {name: value for name, value in super().parameters().items() if name != "learnt_"}
+
+    def build(self, channels: int, classes: int) -> nn.Module:
+        """The network with fresh weights, from (n, channels, image, image) to logits (n, classes)."""
+        raise NotImplementedError
+
+    def target_layer(self) -> str:
+        """The last layer whose output is a map."""
+        raise NotImplementedError
+
+    def fit(self, train: Cohort, tune: Cohort | None, *, task: Task, run: Run) -> Self:
+        """Learn; `tune` chooses the epoch. Raises DataError for data, PlanError for parameters that do not fit."""
+        import torch
+
+        if not isinstance(task, Classify):
+            raise PlanError(f"'{self.name}' does not {task.kind}", "it can classify")
+        self._checked()
+        train = in_row_order(train)
+        name = image_field(train, self.name)
+        y = target(train, task, self.name)
+        if len(y) < FEWEST_IMAGES:
+            raise DataError(f"{len(y)} images are too few for '{self.name}'", f"give at least {FEWEST_IMAGES}")
+        with seeded(run.seed, "fit", threads=run.threads, device=run.device):
+            pixels, x = Pixels.learnt(train, name, self.image, self.colour)
+            examples = _examples(x, y, weights(train, task, y, self.class_weight), train)
+            held_out = None
+            if tune is not None and len(tune):
+                tune = in_row_order(tune)
+                yt = target(tune, task, self.name, one_class=True)
+                wt = weights(tune, task, yt, self.class_weight)
+                held_out = _examples(pixels.inputs(tune), yt, wt, tune)
+            network = self.build(len(pixels.mean), len(task.classes))
+            recipe = Recipe(self.learning_rate, self.batch, self.decay, self.smoothing)
+            tensors, progress = trained(
+                network,
+                examples,
+                held_out,
+                recipe=recipe,
+                budget=Budget.of(self.budget, run, self.epochs),
+                augment=Augment() if self.augment else None,
+                run=run,
+                key=self._key(train, tune, task, run, torch.__version__),
+            )
+        network = network.to("cpu")
+        network.load_state_dict(tensors)
+        self.learnt_ = LearntNetwork(
+            task, pixels, network.eval().requires_grad_(False), progress, run.threads, run.device
+        )
+        return self
+
+    def predict(self, cohort: Cohort, *, out: Store | None = None) -> Predictions:
+        """Class probabilities, one image a row, in row order; raises DataError for a row without its image."""
+        import torch
+
+        learnt = self.learnt
+        p = np.zeros((len(cohort), len(learnt.task.classes)))
+        for start in range(0, len(cohort), AT_ONCE):
+            rows = np.arange(start, min(start + AT_ONCE, len(cohort)))
+            with torch.inference_mode(), with_threads(learnt.threads):
+                logits = learnt.network(torch.from_numpy(self.inputs(cohort.take(rows))))
+                p[rows] = torch.softmax(logits.double(), dim=1).numpy()
+        return Predictions.of_probabilities(learnt.task, cohort.frame["row_id"], p)
+
+    def network(self) -> nn.Module:
+        """The fitted network in evaluation mode."""
+        return self.learnt.network
+
+    def inputs(self, cohort: Cohort) -> NDArray[np.float32]:
+        """What the network takes, shape (rows, channels, image, image)."""
+        return self.learnt.pixels.inputs(cohort)
+
+    def pictures(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inputs as images in 0..1 again."""
+        return self.learnt.pixels.pictures(inputs)
+
+    def learning_curve(self) -> Figure:
+        """Loss on train and (where there was one) on the search part by epoch, as a tidy table."""
+        history = self.learnt.progress.history
+        epochs, losses, parts = [], [], []
+        for name, part in (("train_loss", "train"), ("tune_loss", "tune")):
+            for i, row in enumerate(history):
+                if name in row:
+                    epochs.append(i + 1)
+                    losses.append(float(f"{row[name]:.6g}"))
+                    parts.append(part)
+        columns = {"epoch": epochs, "loss": losses, "part": parts}
+        return Figure("learning_curve", "line", columns, {"x": "epoch", "y": "loss", "series": "part"}, part="train")
+
+    def findings(self) -> tuple[Finding, ...]:
+        """How long it was trained, and whether that was long enough."""
+        progress = self.learnt.progress
+        values = {"model": self.name, "epochs": progress.done, "planned": progress.planned or progress.done}
+        found = [Finding("network_trained", "info", {**values, "best": progress.best})]
+        if progress.done == progress.planned == progress.best and progress.done > 1 and self._still_falling():
+            found.append(Finding("training_cut_short", "caution", values))
+        return tuple(found)
+
+    def _still_falling(self) -> bool:
+        """Whether the loss on the search part fell by more than 2 % over the last tenth of the epochs."""
+        losses = [row["tune_loss"] for row in self.learnt.progress.history if "tune_loss" in row]
+        back = max(1, len(losses) // 10)
+        return len(losses) > back and losses[-1] < 0.98 * losses[-1 - back]
+
+    @property
+    def learnt(self) -> LearntNetwork:
+        """The fitted state; raises BedsideError before fit."""
+        if self.learnt_ is None:
+            raise not_fitted(self.name)
+        return self.learnt_
+
+    def state(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Task, pixels and history as JSON, weights as safetensors."""
+        from safetensors.torch import save
+
+        learnt = self.learnt
+        progress = learnt.progress
+        return {
+            "task": learnt.task.to_json(),
+            "pixels": learnt.pixels.to_json(),
+            "planned": progress.planned,
+            "best": progress.best,
+            "history": [dict(row) for row in progress.history],
+            "threads": learnt.threads,
+            "device": learnt.device,
+        }, {FILE: save({name: tensor.contiguous() for name, tensor in learnt.network.state_dict().items()})}
+
+    def restore(self, state: dict[str, Any], files: dict[str, bytes]) -> None:
+        """The inverse of `state`; raises IntegrityError when the weights are not those of this network."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        task = task_from_json(state["task"])
+        if not isinstance(task, Classify):
+            raise IntegrityError(f"'{self.name}' was saved with a task that it cannot do")
+        pixels = Pixels.from_json(state["pixels"])
+        with seeded(0, threads=1):
+            network = self.build(len(pixels.mean), len(task.classes))
+        try:
+            network.load_state_dict(load(files[FILE]))
+        except (RuntimeError, KeyError, SafetensorError) as error:
+            raise IntegrityError(f"{FILE} does not hold the weights of '{self.name}': {error}") from None
+        history = tuple(state["history"])
+        progress = Progress(state["planned"], len(history), state["best"], history=history)
+        self.learnt_ = LearntNetwork(
+            task, pixels, network.eval().requires_grad_(False), progress, state["threads"], state["device"]
+        )
+
+    def _checked(self) -> None:
+        limits = {"image": (16, 2048, int), "batch": (2, 4096, int), "learning_rate": (1e-8, 10, (int, float))}
+        limits |= {"decay": (0, 10, (int, float)), "smoothing": (0, 0.5, (int, float))}
+        for name, (low, high, kind) in limits.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+                raise PlanError(f"'{self.name}': {name} is {value!r}", f"give a number from {low} to {high}")
+
+    def _key(self, train: Cohort, tune: Cohort | None, task: Task, run: Run, version: str) -> str:
+        """A digest of all that decides the weights: what a checkpoint is a checkpoint of."""
+        parts = [None if part is None or not len(part) else part.digest for part in (train, tune)]
+        return json_digest(
+            {
+                "model": self.name,
+                "parameters": sha256_hex(repr(sorted(self.parameters().items())).encode()),
+                "parts": parts,
+                "task": task.to_json(),
+                "seed": run.seed,
+                "threads": run.threads,
+                "device": run.device,
+                "torch": version,
+            }
+        )
+
+
+def _examples(x: NDArray[np.float32], y: Any, w: NDArray[np.float64] | None, cohort: Cohort) -> Examples:
+    import torch
+
+    w = np.ones(len(y)) if w is None else w
+    return Examples(
+        torch.from_numpy(x),
+        torch.from_numpy(y.astype(np.int64)),
+        torch.from_numpy(w.astype(np.float32)),
+        cohort.frame["row_id"].to_list(),
+    )

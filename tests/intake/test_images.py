@@ -1,0 +1,212 @@
+"""The reader `images`: folders, label tables, single files and stacks; what cannot be read is named."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from bedside.cohort import Store
+from bedside.cohort.manifest import manifests
+from bedside.errors import DataError, IntegrityError
+from bedside.intake.images import Images
+
+
+def picture(path: Path, seed: int, shape: tuple[int, ...] = (6, 9)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, shape, dtype=np.uint8)).save(path)
+
+
+def table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four images in two subfolders, and a label table."""
+    rows = []
+    for i, name in enumerate(("benign/a.png", "benign/b.png", "malignant/c.png", "malignant/d.jpg")):
+        picture(tmp_path / name, i)
+        kind = name.split("/")[0]
+        rows.append({"file": name, "label": kind, "patient": f"p{i // 2}", "sex": "fm"[i % 2], "age": 40 + i})
+    table(tmp_path / "labels.csv", rows)
+    return tmp_path
+
+
+def test_a_folder_with_a_label_table(folder: Path) -> None:
+    cohort = Images(labels="labels.csv", target="label", subject="patient", sensitive="sex").read(folder)
+    assert cohort["row_id"].to_list() == ["benign/a.png", "benign/b.png", "malignant/c.png", "malignant/d.jpg"]
+    assert cohort["subject"].to_list() == ["p0", "p0", "p1", "p1"]
+    assert cohort.schema.identity == "declared"
+    assert cohort.schema.names == ["image", "width", "height", "mode", "label", "sex"]
+    assert [item.name for item in cohort.schema.inputs] == ["image"]  # a sensitive column is no input unasked
+    assert cohort["label"].to_list() == ["benign"] * 2 + ["malignant"] * 2
+    assert cohort["width"].to_list() == [9.0] * 4 and cohort["height"].to_list() == [6.0] * 4
+    shapes = {each.shape for each in manifests(cohort, "image").values()}
+    assert shapes == {(6, 9, 1)}
+
+
+def test_a_column_is_an_input_when_it_is_named(folder: Path) -> None:
+    cohort = Images(labels="labels.csv", target="label", fields={"age": {"kind": "number", "unit": "a"}}).read(folder)
+    assert [item.name for item in cohort.schema.inputs] == ["image", "age"]
+    assert cohort.schema["age"].unit == "a"
+    assert cohort.schema.identity == "row"
+
+
+def test_a_subfolder_a_class(folder: Path) -> None:
+    cohort = Images(target="class").read(folder)
+    assert dict(zip(cohort["row_id"], cohort["class"], strict=True)) == {
+        "benign/a.png": "benign",
+        "benign/b.png": "benign",
+        "malignant/c.png": "malignant",
+        "malignant/d.jpg": "malignant",
+    }
+    picture(folder / "stray.png", 9)
+    with pytest.raises(DataError, match=r"stray\.png"):
+        Images(target="class").read(folder)
+    assert len(Images().read(folder)) == 5
+
+
+def test_the_same_content_has_the_same_digest_wherever_it_lies(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("copy")
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_file():
+            (other / path.relative_to(folder)).parent.mkdir(exist_ok=True)
+            (other / path.relative_to(folder)).write_bytes(path.read_bytes())
+    first, second = (Images(labels="labels.csv", target="label").read(each) for each in (folder, other))
+    assert first.digest == second.digest
+    assert first.lineage == second.lineage
+
+
+def test_the_store_needs_the_folder_no_more(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    store = Store(tmp_path_factory.mktemp("store"))
+    cohort = Images(labels="labels.csv", target="label").read(folder)
+    digest = store.put_cohort(cohort)
+    (folder / "benign/a.png").write_bytes(b"changed")
+    with pytest.raises(IntegrityError, match="changed after"):
+        [cohort.files.get(each.items[0]) for each in manifests(cohort, "image").values()]  # type: ignore[union-attr]
+    again = store.get_cohort(digest)
+    for each in manifests(again, "image").values():
+        assert store.get(each.items[0])
+
+
+def test_one_file_is_one_row(folder: Path) -> None:
+    reader = Images(labels="labels.csv", target="label")
+    cohort = reader.read_new(folder / "benign" / "a.png")
+    assert cohort["row_id"].to_list() == ["a.png"]
+    assert cohort.schema.names == ["image", "width", "height", "mode"]
+    whole = reader.read(folder)
+    assert cohort["image"][0] == whole["image"][0]
+
+
+def test_new_images_may_come_without_labels(folder: Path) -> None:
+    reader = Images(labels="labels.csv", target="label", sensitive="sex")
+    assert reader.read_new(folder / "malignant")["row_id"].to_list() == ["c.png", "d.jpg"]
+    assert reader.read_new(folder).schema.names == ["image", "width", "height", "mode", "sex"]
+    with pytest.raises(DataError, match=r"labels\.csv"):
+        reader.read(folder / "malignant")
+
+
+def test_a_damaged_image_stops_the_reading_or_is_left_out_and_told(folder: Path) -> None:
+    (folder / "benign" / "b.png").write_bytes(b"")
+    (folder / "malignant" / "d.jpg").write_bytes((folder / "malignant" / "d.jpg").read_bytes()[:200])
+    with pytest.raises(DataError, match=r"2 of 4 images.*b\.png: the file is empty"):
+        Images(labels="labels.csv", target="label").read(folder)
+    cohort = Images(labels="labels.csv", target="label", subject="patient", damaged="leave_out").read(folder)
+    assert cohort["row_id"].to_list() == ["benign/a.png", "malignant/c.png"]
+    assert cohort["subject"].to_list() == ["p0", "p1"]
+    assert cohort["label"].to_list() == ["benign", "malignant"]
+    assert cohort.lineage[0].parameters["source"]["left_out"] == 2
+    for name in ("benign/a.png", "malignant/c.png"):
+        (folder / name).write_bytes(b"no")
+    with pytest.raises(DataError, match="4 of 4"):
+        Images(labels="labels.csv", target="label", damaged="leave_out").read(folder)
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "a/../../b.png", "C:\\x.png", ""])
+def test_a_path_that_leaves_the_folder_is_refused(folder: Path, name: str) -> None:
+    table(folder / "labels.csv", [{"file": "benign/a.png", "label": "x"}, {"file": name, "label": "y"}])
+    with pytest.raises(DataError, match=r"leaves the folder|is empty"):
+        Images(labels="labels.csv", file="file", target="label").read(folder)
+
+
+def test_a_link_that_leaves_the_folder_is_refused(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    secret = tmp_path_factory.mktemp("elsewhere") / "s.png"
+    picture(secret, 1)
+    (folder / "benign" / "link.png").symlink_to(secret)
+    with pytest.raises(DataError, match="link"):
+        Images(target="class").read(folder)
+
+
+def test_what_is_wrong_with_a_label_table_is_said(folder: Path) -> None:
+    labels = folder / "labels.csv"
+    table(labels, [{"file": "benign/a.png", "label": "x"}, {"file": "benign/aa.png", "label": "y"}])
+    with pytest.raises(DataError, match=r"benign/aa\.png: there is no such file"):
+        Images(labels="labels.csv", target="label").read(folder)
+    table(labels, [{"file": "benign/a.png", "label": "x"}, {"file": "benign/a.png", "label": "y"}])
+    with pytest.raises(DataError, match="more than once"):
+        Images(labels="labels.csv", target="label").read(folder)
+    table(labels, [{"scan": "a", "label": "x"}, {"scan": "b", "label": "y"}])
+    with pytest.raises(DataError, match="no column names files"):
+        Images(labels="labels.csv", target="label").read(folder)
+    with pytest.raises(DataError, match="no column 'lable'"):
+        Images(labels="labels.csv", file="scan", target="lable").read(folder)
+    with pytest.raises(DataError, match="leaves the folder"):
+        Images(labels="../labels.csv")
+    with pytest.raises(DataError, match="window"):
+        Images(window=[5, 5])
+    with pytest.raises(DataError, match="damaged"):
+        Images(damaged="ignore")
+
+
+def test_an_empty_folder_and_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no image"):
+        Images().read(tmp_path)
+    with pytest.raises(DataError, match="no such file"):
+        Images().read(tmp_path / "absent")
+
+
+def test_a_stack_of_parts(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, n in (("train", 5), ("val", 2), ("test", 3)):
+        arrays[f"{part}_images"] = rng.integers(0, 255, (n, 8, 8), dtype=np.uint8)
+        arrays[f"{part}_labels"] = np.arange(n)[:, None] % 2
+    np.savez(tmp_path / "stack.npz", **arrays)
+    cohort = Images(target="label").read(tmp_path / "stack.npz")
+    assert len(cohort) == 10
+    train = cohort.frame.filter(pl.col("part") == "train")
+    assert train["label"].to_list() == ["0", "1", "0", "1", "0"]
+    from bedside.prepare.arrays import Images as Arrays
+
+    row = cohort["row_id"].to_list().index("train_000003")
+    np.testing.assert_allclose(Arrays(cohort)[row][:, :, 0] * 255, arrays["train_images"][3], atol=1e-4)
+    np.savez(tmp_path / "bad.npz", train_images=arrays["train_images"], train_labels=np.zeros((5, 14)))
+    with pytest.raises(DataError, match="one label an image"):
+        Images(target="label").read(tmp_path / "bad.npz")
+    np.savez(tmp_path / "objects.npz", images=np.array([object()], dtype=object))
+    with pytest.raises(DataError, match="without objects"):
+        Images().read(tmp_path / "objects.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "stack.npz").read_bytes()[:300])
+    with pytest.raises(DataError):
+        Images().read(tmp_path / "cut.npz")
+
+
+@pytest.mark.slow
+def test_real_folders(shared_data: Path) -> None:
+    busi = Images(labels="labels.csv", target="label").read(shared_data / "image" / "busi")
+    assert busi["label"].value_counts().sort("label")["count"].to_list() == [437, 210, 133]
+    covid = Images(labels="metadata.csv", target="finding", subject="patientid").read(
+        shared_data / "cxr" / "covid_chestxray_cc"
+    )
+    assert len(covid) == 120 and covid.n_subjects == 67
