@@ -33,6 +33,24 @@ from bedside.synth.export import write_csv
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- real data: begin -->\n", "<!-- real data: end -->\n"
+# What was decided after held-out results had been seen. Whoever changes a recipe after a run adds a line.
+AFTERWARDS = (
+    "**PhysioNet 2012**: `calibrate: sigmoid` was chosen after a run without it had shown an observed : "
+    "expected ratio of 1.15 (1.07–1.23) and a slope of 0.96 (0.88–1.03) on these same patients; AUROC was "
+    "0.84 (0.83–0.86) then too, and the three gates passed. The calibration figures below are therefore "
+    "optimistic; no second set of patients confirms them.",
+    "**Diabetes-130**: age went from ten bands to numbers cut at 40, 60 and 80 after the youngest band had "
+    "proved too small to judge. `calibrate: sigmoid` was then set to treat both boosted models alike; "
+    "without it the slope was 1.02 (0.96–1.08). AUROC, and the gate that fails, were the same each time.",
+    "**Wisconsin**: a first plan joined equal rows into one patient (AUROC 0.980, slope 2.71); since all "
+    "inputs are scores of 1 to 10, that was dropped (0.990, slope 2.79). These slopes led to a defect in our "
+    "sigmoid calibrator, which a forest's exact zeros flattened; with the mended one, all else equal, the "
+    "slope is 1.46. The defect was found on this table, so the table is no independent test of the repair.",
+    "**Simulated admissions**: the simulator's coefficients were set, over three rounds, so that prevalence "
+    "is 8–10 % and a plain model reaches an AUROC of .85–.88. That it reaches `assist` shows that the "
+    "machinery works, and nothing about medicine.",
+    "Pima, Cleveland and Golub stand as first written.",
+)
 VERDICTS = {"pass": "✓ pass", "fail": "✕ fail", "not_enough": "? not enough evidence"}
 
 
@@ -92,6 +110,7 @@ class Result:
     judgements: Sequence[Judgement]
     evidence: Sequence[Evidence]
     seconds: float
+    cpu_seconds: float
     seconds_again: float
     verified: str
 
@@ -110,7 +129,9 @@ def carry_out(source: Source, data: Path, work: Path) -> Result:
     source.lay(data, folder)
     plan = folder / f"{source.recipe}.yaml"
     plan.write_bytes(resources.files("bedside.recipes").joinpath(plan.name).read_bytes())
-    seconds, said = _bedside("run", plan, "--home", home, codes=(0, 3))
+    before = _cpu_of_children()
+    seconds, _ = _bedside("run", plan, "--home", home, codes=(0, 3))
+    cpu_seconds = _cpu_of_children() - before
     seconds_again, said = _bedside("run", plan, "--home", home, codes=(0, 3))
     lines = dict(line.split(maxsplit=1) for line in said.splitlines() if line.startswith(("report ", "release ")))
     run_folder = Path(lines["report"]).parent
@@ -128,6 +149,7 @@ def carry_out(source: Source, data: Path, work: Path) -> Result:
         [Judgement.from_json(each) for each in summary["judged"]["judgements"]],
         [Evidence.from_json(each) for each in pieces],
         seconds,
+        cpu_seconds,
         seconds_again,
         verified,
     )
@@ -140,6 +162,11 @@ def _bedside(*arguments: str | Path, codes: Sequence[int]) -> tuple[float, str]:
     if done.returncode not in codes:
         sys.exit(f"bedside {' '.join(map(str, arguments))}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
     return seconds, done.stdout
+
+
+def _cpu_of_children() -> float:
+    used = os.times()
+    return used.children_user + used.children_system
 
 
 def number(estimate: Estimate | None, *, n: bool = False) -> str:
@@ -170,7 +197,7 @@ def overview(results: Sequence[Result]) -> str:
                 number(each.find("calibration_slope")),
                 number(each.find("oe_ratio")),
                 f"{each.stage or 'none'} (asked: {each.asked})",
-                f"{each.seconds:.0f} s, then {each.seconds_again:.1f} s",
+                f"{each.seconds:.0f} s ({each.cpu_seconds:.0f} s CPU), then {each.seconds_again:.1f} s",
             ]
         )
     head = ["data", "rows", "patients", "events in test rows", "model", "AUROC", "AUROC minus baseline"]
@@ -232,13 +259,16 @@ def page(results: Sequence[Result]) -> str:
     return "\n".join(
         [
             "## Real data\n",
-            "Every line is one recipe of `src/bedside/recipes` carried out by `bedside run` on the table as it was "
-            "published, with nothing tuned by hand. All numbers are of patients that the model did not see (out of "
-            "fold where the split has folds). `not enough evidence` is an answer: beside it stands the n that would "
-            f"decide if the value stayed. Times are wall time on {os.cpu_count()} cores: the first run, then the same "
-            "again when everything is remembered.\n",
+            "Every line is one recipe of `src/bedside/recipes` carried out by `bedside run` on the table as "
+            "it was published. All numbers are of patients that the model did not see (out of fold where the "
+            "split has folds), but some recipes were changed after such numbers had been seen: see below. "
+            "`not enough evidence` is an answer: beside it stands the n that would decide if the value "
+            f"stayed. Times are wall and CPU time on {os.cpu_count()} cores shared with other work: the first "
+            "run, then the same again when everything is remembered.\n",
             "```sh\npython benchmarks/real_data/results.py --data DATA --work DIR --write\n```\n",
             overview(results),
+            "### Changed after results were seen\n",
+            "\n".join(f"- {each}" for each in AFTERWARDS) + "\n",
             *[details(each) for each in results],
         ]
     )

@@ -75,7 +75,9 @@ def build(group: str, spec: Any, *, prefix: str = "") -> Any:
         if main is None:
             raise PlanError(f"'{name}' takes named parameters", f"write {{{name}: {{parameter: value}}}}")
         parameters = {main: parameters["main"]}
-    elif getattr(kind, "main_is_mapping", False) and parameters and not set(parameters) & set(known):
+    elif (
+        main is not None and getattr(kind, "main_is_mapping", False) and parameters and not set(parameters) & set(known)
+    ):
         parameters = {main: parameters}
     unknown = [] if anything else sorted(set(parameters) - set(known))
     if unknown:
