@@ -168,19 +168,26 @@ def test_evidence_does_not_depend_on_the_order_of_rows(fitted: Any) -> None:
 
 
 def test_pictures_are_small_embedded_and_without_names(fitted: Any) -> None:
-    figure = next(item for item in evidence(fitted, {"explain": {"method": "grad_cam", "single": 6}}).figures)
+    found = evidence(fitted, {"explain": {"method": "grad_cam", "pictures": 6}})
+    figure = found.figures[-1]
+    assert "explain_shows_images" in {item.id for item in found.findings}
     assert figure.id == "heat_maps" and figure.kind == "images" and len(figure.columns["heat_map"]) == 6
     data = base64.b64decode(str(figure.columns["heat_map"][0]).removeprefix("data:image/png;base64,"))
     assert Image.open(io.BytesIO(data)).size == (64, 64)
     assert all(isinstance(row, int) and 0 <= row < len(fitted.test) for row in figure.columns["row"])
     drawn = draw(figure, Words())
     assert drawable(figure) and drawn is not None and str(drawn).count("<image") == 6
-    none = evidence(fitted, {"explain": {"method": "grad_cam", "single": 0}})
-    assert none.figures == () and "explain_shows_images" not in {item.id for item in none.findings}
+
+
+def test_no_single_image_is_shown_unless_asked_for(fitted: Any) -> None:
+    found = evidence(fitted)
+    assert [figure.id for figure in found.figures] == ["heat_maps_mean"]
+    assert min(found.figures[0].columns["images"]) >= 5 and "Images" in str(draw(found.figures[0], Words()))
+    assert "explain_shows_images" not in {item.id for item in found.findings}
 
 
 def test_a_report_embeds_pngs_and_nothing_else(fitted: Any) -> None:
-    figure = next(iter(evidence(fitted, {"explain": {"method": "grad_cam", "single": 2}}).figures))
+    figure = evidence(fitted, {"explain": {"method": "grad_cam", "pictures": 2}}).figures[-1]
     for wrong in ("https://example.org/a.png", "data:image/svg+xml;base64,AAAA", 'data:image/png;base64,A" onload=x'):
         columns = {**figure.columns, "heat_map": [figure.columns["heat_map"][0], wrong]}
         assert str(draw(replace(figure, columns=columns), Words())).count("<image") == 1

@@ -32,10 +32,12 @@ _CLOSE = 1e-6  # a batch of another size is added up in another order
 
 
 def loads_equal(case: Case) -> None:
-    """Saved and loaded it predicts the same, one image at a time too, and saves the same bytes again."""
+    """Saved and loaded it predicts the same, on golden images and one at a time too, and saves the same bytes again."""
     folder = case.saved("fitted", case.fitted)
     loaded = Pipeline.load(folder)
     tables.same(loaded.predict(case.test), case.predictions, 1e-12, "after loading")
+    golden = case.fitted.golden(8, seed=1)
+    tables.same(loaded.predict(golden), case.fitted.predict(golden), 1e-12, "on golden images")
     one = np.array([3])
     tables.same(loaded.predict(case.test.take(one)), case.predictions.take(one), _CLOSE, "for one image alone")
     if folder_digest(case.saved("again", loaded)) != folder_digest(folder):

@@ -32,9 +32,10 @@ class Explain:
     """Importance of each field: mean |contribution| where the model's contributions add up exactly, else permutation;
     of a network on images, heat maps of at most `images` of them (Grad-CAM), put to the test.
 
-    `rows` at most are looked at (drawn with the seed), `shown` fields reported, `single` rows explained one by one (0
-    shows no image). Contributions that do not add up to the prediction within 1e-6 stop. Stability is the rank
-    correlation of the importances with those of `bootstraps` samples of subjects.
+    `rows` at most are looked at (drawn with the seed), `shown` fields reported, `single` rows explained one by one.
+    Contributions that do not add up to the prediction within 1e-6 stop. Stability is the rank correlation of the
+    importances with those of `bootstraps` samples of subjects. `pictures` images are shown with their heat map: they
+    are patients', and go wherever the evidence goes, so none is unless asked for.
     """
 
     name: ClassVar[str] = "explain"
@@ -59,6 +60,7 @@ class Explain:
         repeats: int = 10,
         bootstraps: int = 200,
         images: int = 48,
+        pictures: int = 0,
     ) -> None:
         self.method = method
         self.rows = rows
@@ -67,6 +69,7 @@ class Explain:
         self.repeats = repeats
         self.bootstraps = bootstraps
         self.images = images
+        self.pictures = pictures
 
     def __call__(
         self,
@@ -85,12 +88,12 @@ class Explain:
             raise PlanError("explain needs a model", "it cannot be asked of predictions alone")
         if self.method not in METHODS:
             raise PlanError(f"explain: unknown method '{self.method}'", f"one of {', '.join(METHODS)}")
-        pictures = self.method == "grad_cam" or (self.method == "auto" and grad_cam.has_network(model))
-        positions = self._positions(cohort, seed, min(self.rows, self.images) if pictures else self.rows)
+        network = self.method == "grad_cam" or (self.method == "auto" and grad_cam.has_network(model))
+        positions = self._positions(cohort, seed, min(self.rows, self.images) if network else self.rows)
         seen = cohort.take(positions)
-        if pictures:
+        if network:
             return grad_cam.heat_maps(
-                model, seen, positions, task, shown=self.single, level=level, seed=seed, check=self.name
+                model, seen, positions, task, pictures=self.pictures, level=level, seed=seed, check=self.name
             )
         found = None if self.method == "permutation" else contributions(model, seen, task)
         if found is not None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bedside.checks.assemble import attempt, column, finding
 from bedside.checks.explain import cam
 from bedside.checks.explain.contributions import inside
+from bedside.checks.explain.figures import FEWEST
 from bedside.cohort.cohort import Cohort
 from bedside.errors import PlanError
 from bedside.evidence.estimate import Estimate, Evidence, Figure
@@ -43,13 +44,14 @@ def heat_maps(
     positions: NDArray[np.int64],
     task: Task,
     *,
-    shown: int,
+    pictures: int,
     level: float,
     seed: int,
     check: str,
 ) -> Evidence:
     """Grad-CAM of the class that the model calls, for the rows given; `positions` are theirs among the predictions.
 
+    Shows the mean map of each class over its mean image, and `pictures` single images, which are patients'.
     Raises PlanError for a model that is no network, or a task without classes.
     """
     found = inside(model, cohort)
@@ -70,11 +72,11 @@ def heat_maps(
         said.append(finding("cam_ignores_weights", "caution"))
     if _at_least(by_name["cam_border"], BORDER_AREA):
         said.append(finding("cam_looks_at_border", "caution", share=by_name["cam_border"].value, area=BORDER_AREA))
-    figures = []
-    if shown > 0:
-        p = predictions.probabilities[np.arange(len(cohort)), maps.classes]
-        figures.append(_pictures(maps, p, predictions.score, positions, task, shown))
-        said.append(finding("explain_shows_images", "caution", images=len(figures[0].columns["row"])))
+    p = predictions.probabilities[np.arange(len(cohort)), maps.classes]
+    figures = [figure for figure in (_mean_pictures(maps, p, task),) if figure is not None]
+    if pictures > 0:
+        figures.append(_pictures(maps, p, predictions.score, positions, task, pictures))
+        said.append(finding("explain_shows_images", "caution", images=len(figures[-1].columns["row"])))
     return Evidence(check, tuple(estimates), tuple(figures), tuple(said))
 
 
@@ -156,30 +158,49 @@ def _at_least(item: Estimate, limit: float) -> bool:
     return item.low is not None and item.low > limit
 
 
+def _mean_pictures(maps: _Maps, p: NDArray[np.float64], task: Classify) -> Figure | None:
+    """For each class called in at least 5 images, their mean with their mean map laid over it: no patient's."""
+    columns: dict[str, list[Any]] = {"images": [], "explained_class": [], "probability": [], "heat_map": []}
+    shown = maps.model.pictures(maps.x).astype(np.float64)
+    peak = maps.maps.max(axis=(1, 2), keepdims=True)
+    relative = np.divide(maps.maps, peak, out=np.zeros_like(maps.maps), where=peak > 0)
+    for code, label in enumerate(task.classes):
+        rows = np.flatnonzero(maps.classes == code)
+        if len(rows) < FEWEST:
+            continue
+        heat = cam.enlarged(relative[rows].mean(axis=0, keepdims=True), *maps.x.shape[2:])[0]
+        columns["images"].append(len(rows))
+        columns["explained_class"].append(label)
+        columns["probability"] += column(p[rows].mean(keepdims=True))
+        columns["heat_map"].append(_overlay(shown[rows].mean(axis=0), heat))
+    axes = {"image": "heat_map", "x": "images", "y": "explained_class", "value": "probability"}
+    return Figure("heat_maps_mean", "images", columns, axes) if columns["images"] else None
+
+
 def _pictures(
     maps: _Maps,
     p: NDArray[np.float64],
     score: NDArray[np.float64],
     positions: NDArray[np.int64],
     task: Classify,
-    shown: int,
+    most: int,
 ) -> Figure:
     """Images spread over the score with their map laid over them; `row` is a position, never an id."""
     order = np.argsort(-score, kind="stable")
-    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(shown, len(order))).round().astype(np.int64))]
-    pictures = maps.model.pictures(maps.x[chosen])
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(np.int64))]
+    shown = maps.model.pictures(maps.x[chosen])
     large = cam.enlarged(maps.maps[chosen], *maps.x.shape[2:])
     columns: dict[str, list[Any]] = {
         "row": [int(positions[i]) for i in chosen],
         "explained_class": [task.classes[maps.classes[i]] for i in chosen],
         "probability": column(p[chosen]),
-        "heat_map": [_overlay(picture, heat) for picture, heat in zip(pictures, large, strict=True)],
+        "heat_map": [_overlay(picture, heat) for picture, heat in zip(shown, large, strict=True)],
     }
     axes = {"image": "heat_map", "x": "row", "y": "explained_class", "value": "probability"}
     return Figure("heat_maps", "images", columns, axes)
 
 
-def _overlay(picture: cam.Floats, heat: NDArray[np.float64]) -> str:
+def _overlay(picture: NDArray[Any], heat: NDArray[np.float64]) -> str:
     """A data URI of a PNG: the picture (1 or 3, h, w) in 0..1 under its heat, the hotter the less of it."""
     from bedside.prepare.arrays import encode_png, resized
 
