@@ -45,11 +45,6 @@ def test_words_that_yaml_takes_for_booleans_stay_the_keys_they_are() -> None:
     assert plan.threshold == {"choose": "sensitivity", "at_least": 0.9, "on": "tune"}
 
 
-def test_a_number_in_scientific_notation_is_a_number() -> None:
-    plan, _ = parse_plan(GOOD.replace("{name: logistic}", "{name: logistic, C: 1e-3}"))
-    assert plan.model.spec == {"name": "logistic", "C": 0.001}
-
-
 def test_layout_and_comments_do_not_change_the_digest_but_content_does() -> None:
     plan, _ = parse_plan(GOOD)
     same, _ = parse_plan("# a comment\n" + GOOD.replace("{name: logistic}", "\n  name: logistic"))

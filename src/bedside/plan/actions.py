@@ -37,7 +37,6 @@ from bedside.plan.artifacts import (
 )
 from bedside.plan.plan_file import Candidate, Plan, TaskSpec
 
-UNNAMED = "cohort"  # what a reader calls a cohort that has no name of its own
 FINAL = -1  # the fold number of the model refit on all rows
 
 
@@ -147,7 +146,8 @@ def clean(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
         "rows": len(cohort),
         "subjects": cohort.n_subjects,
         "identity": cohort.schema.identity,
-        "name": cohort.schema.name if cohort.schema.name != UNNAMED else plan.name,
+        "name": cohort.schema.name,
+        "fields": cohort.schema.names,
     }
 
 

@@ -238,9 +238,11 @@ def parse_plan(text: str, source: str = "plan") -> tuple[Plan, Document]:
         first = error.errors(include_url=False)[0]
         path = tuple(item for item in first["loc"] if item not in ("str", "dict[str,any]"))
         message = first["msg"].removeprefix("Value error, ")
-        way_out = ""
+        way_out = "`bedside schema` prints what may stand here"
         if first["type"] == "extra_forbidden":
             message, way_out = "unknown key", _known_keys(path)
+        elif first["type"] == "string_pattern_mismatch":
+            message, way_out = "not a name", "at most 64 letters, digits and . _ -, a letter or digit first"
         raise document.error(path, message, way_out) from None
     _check_gates(plan, document)
     return plan, document

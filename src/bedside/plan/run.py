@@ -27,8 +27,10 @@ from bedside.plan.plan_file import Candidate, Plan
 from bedside.plan.release import Parts, publish
 from bedside.plan.reporting import report_action
 from bedside.plan.sources import source_digests
-from bedside.plan.validate import baselines, checks_of, refuse_bad_plan
+from bedside.plan.validate import baselines, checks_of, refuse_bad_plan, refuse_unknown_groups
 from bedside.plan.yaml_lines import Document
+
+UNNAMED = "cohort"  # what a reader calls a cohort that has no name of its own
 
 Progress = Callable[[str, str, float], None]
 """Called with (label, "start" | "done" | "cached", seconds) for each action."""
@@ -73,6 +75,7 @@ class Conductor:
             lambda: actions.clean(self.bench, plan, read["cohort"]),
         )
         cohort = cleaned["cohort"]
+        refuse_unknown_groups(plan, cleaned["fields"], self.document)
         described = self.memoised(
             "describe", "prepare", ("cohort",), {}, {"cohort": cohort}, partial(actions.describe, self.bench, cohort)
         )
@@ -277,7 +280,7 @@ class Conductor:
         return {
             "plan": self.plan.digest,
             "name": self.plan.name,
-            "cohort_name": cleaned["name"],
+            "cohort_name": cleaned["name"] if cleaned["name"] != UNNAMED else self.plan.name,
             "identity": cleaned["identity"],
             "rows_read": read["rows"],
             "rows": cleaned["rows"],

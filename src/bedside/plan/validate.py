@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from bedside.cohort import plugins
 from bedside.errors import PlanError
 from bedside.models import catalogue
+from bedside.models.threshold import rule_of
 from bedside.plan.plan_file import Candidate, Plan
 from bedside.plan.yaml_lines import Document, Path
 from bedside.prepare import clean, steps
@@ -19,6 +20,7 @@ def refuse_bad_plan(plan: Plan, document: Document, *, in_memory: bool = False) 
     """Raise PlanError, with the line, for the first thing that cannot be carried out (`in_memory`: nothing is read)."""
     if not in_memory:
         _known("readers", plan.cohort.read, document, ("cohort", "read"))
+    _of_classes(plan, document)
     for i, spec in enumerate(plan.clean):
         _clean(spec, document, ("clean", i))
     for i, spec in enumerate(plan.steps or []):
@@ -28,6 +30,32 @@ def refuse_bad_plan(plan: Plan, document: Document, *, in_memory: bool = False) 
         _model(plan, each, document, ("baseline", i))
     checks = [_check(plan, spec, document, ("checks", i)) for i, spec in enumerate(plan.checks)]
     _gates(plan, checks, document)
+
+
+def refuse_unknown_groups(plan: Plan, names: Collection[str], document: Document) -> None:
+    """Raise PlanError, with the line, for a check that groups by a field that the cleaned cohort does not have."""
+    for i, spec in enumerate(plan.checks):
+        check = plugins.build("checks", spec)
+        if check.looks_at != "groups":
+            continue
+        by = getattr(check, "by", None) or []
+        unknown = [name for name in ([by] if isinstance(by, str) else by) if name not in names]
+        if unknown:
+            shown = ", ".join(list(names)[:30])
+            raise document.error(("checks", i), f"no field {unknown} to group by", f"fields: {shown}")
+
+
+def _of_classes(plan: Plan, document: Document) -> None:
+    """What speaks of classes only where there are some, and a threshold by costs only with costs."""
+    if plan.task.regress is not None:
+        given: list[tuple[Path, Any]] = [(("threshold",), plan.threshold), (("calibrate",), plan.calibrate)]
+        given += [(("task", "positive"), plan.task.positive), (("task", "costs"), plan.task.costs)]
+        for path, value in given:
+            if value is not None:
+                raise document.error(path, "this is for classes, and the task is to regress", "remove it")
+    elif plan.threshold is not None and rule_of(plan.threshold)[0] == "cost" and plan.task.costs is None:
+        way_out = "declare task.costs: {false_negative: 5, false_positive: 1}"
+        raise document.error(("threshold",), "a threshold by cost needs the task's costs", way_out)
 
 
 def baselines(plan: Plan) -> dict[str, Candidate]:

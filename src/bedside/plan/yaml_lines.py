@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +14,6 @@ Path = tuple[str | int, ...]
 
 MOST_VALUES = 100_000  # keys and items of a document once its aliases are written out
 _LARGEST = 2**53 - 1  # beyond it, whole numbers are no longer exact in JSON, so they have no digest
-_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # YAML 1.1 takes 1e-3, without a point, for text
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,6 @@ def _value(node: Any, path: Path, document: Document, loader: yaml.SafeLoader, o
         scalar = loader.construct_object(node)
     except (yaml.YAMLError, ValueError):
         raise document.error(path, f"the tag {node.tag!r} is not allowed here", "write a plain value") from None
-    if isinstance(scalar, str) and node.style is None and _SCIENTIFIC.fullmatch(scalar):
-        scalar = float(scalar)
     if (isinstance(scalar, float) and not math.isfinite(scalar)) or (
         isinstance(scalar, int) and abs(scalar) > _LARGEST
     ):
