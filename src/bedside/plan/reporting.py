@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bedside.plan.opened import Opened
     from bedside.plan.run import Conductor
 
+DIGESTS = ("read", "cohort", "split", "evaluated", "predictions", "pipeline")  # in the order of the work
+
 
 def report_action(
     conductor: Conductor, facts: Mapping[str, Any], digests: Sequence[str], judged: Mapping[str, Any]
@@ -115,6 +117,6 @@ def shown(facts: Mapping[str, Any]) -> list[tuple[str, Scalar | Sequence[Scalar]
     out += [("seed", split["seed"]), ("model", facts["model"]), ("baselines", tuple(facts["baselines"]))]
     out.append(("threads", facts["threads"]))
     out.append(("plan_digest", facts["plan"]))
-    out += [(f"{name}_digest", digest) for name, digest in facts["digests"].items()]
+    out += [(f"{name}_digest", facts["digests"][name]) for name in DIGESTS]
     out.append(("versions", tuple(f"{name} {version}" for name, version in facts["versions"].items())))
     return out
