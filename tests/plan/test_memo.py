@@ -82,6 +82,23 @@ def test_what_rests_on_an_erased_digest_is_forgotten(tmp_path: Path) -> None:
     memo = memo_at(tmp_path)
     memo.do("read", "intake", {"n": 1}, {}, lambda: {"cohort": "a" * 64})
     memo.do("read", "intake", {"n": 2}, {}, lambda: {"cohort": "b" * 64})
-    assert memo.taint({"a" * 64}) == 1
+    derived = memo.derived({"a" * 64})
+    assert memo.taint(derived.keys) == 1 and derived.gone == {"a" * 64} and derived.live == {"b" * 64}
     assert memo.get(memo.key("read", "intake", {"n": 1}, {})) is None
     assert memo.get(memo.key("read", "intake", {"n": 2}, {})) == {"cohort": "b" * 64}
+
+
+def test_what_was_derived_through_other_actions_is_found_and_what_others_share_stays(tmp_path: Path) -> None:
+    memo = memo_at(tmp_path)
+    one, two, shared = "a" * 64, "b" * 64, "c" * 64
+
+    def follow(cohort: str, model: str) -> None:
+        memo.do("fit", "models", {}, {"cohort": cohort}, lambda: {"pipeline": model, "evidence": shared})
+        memo.do("predict", "models", {}, {"pipeline": model}, lambda: {"predictions": {"bytes": model}})
+
+    follow(one, "1" * 64)
+    follow(two, "2" * 64)
+    memo.do("pool", "models", {}, {"pieces": ["1" * 64]}, lambda: {"folder": shared})
+    memo.do("other", "models", {}, {}, lambda: {"folder": shared})
+    derived = memo.derived({one})
+    assert len(derived.keys) == 3 and derived.gone == {"1" * 64} and shared in derived.live

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bedside.cli.app import Home, app, open_workspace
+from bedside.errors import BedsideError
 
 cohort_app = typer.Typer(no_args_is_help=True, help="Look at cohorts.")
 app.add_typer(cohort_app, name="cohort")
@@ -65,6 +66,8 @@ def forget(
     from bedside.plan.erase import erase
 
     made = erase(open_workspace(home), subject)
+    if not (made.cohorts or made.objects):
+        raise BedsideError("no stored cohort holds this patient", "give the id exactly as it stands in the data")
     print(
         f"erased from {made.cohorts} cohorts, {made.objects} objects removed; {made.actions} remembered actions undone"
     )

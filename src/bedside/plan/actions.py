@@ -6,9 +6,8 @@ action really works, so a run that finds everything remembered imports none.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from bedside.plan.artifacts import (
     read_parquet_bytes,
 )
 from bedside.plan.plan_file import Candidate, Plan, TaskSpec
+from bedside.plan.scratch import scratch_folder
 
 FINAL = -1  # the fold number of the model refit on all rows
 
@@ -71,17 +71,9 @@ class Bench:
                 self._pipelines[digest] = Pipeline.load(lay_folder(self.store, digest, folder))
         return self._pipelines[digest]
 
-    @contextmanager
-    def folder(self) -> Iterator[Path]:
+    def folder(self) -> AbstractContextManager[Path]:
         """A scratch folder that is gone afterwards."""
-        import tempfile
-
-        self.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = Path(tempfile.mkdtemp(dir=self.scratch))
-        try:
-            yield made
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        return scratch_folder(self.scratch)
 
 
 def read(bench: Bench, plan: Plan, location: Path | str, base: Path) -> dict[str, Any]:

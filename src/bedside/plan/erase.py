@@ -1,18 +1,26 @@
-"""Erase: `bedside forget`. What was derived from an erased cohort is undone (memo) or marked (runs, releases)."""
+"""Erase: `bedside forget`. What was derived from an erased cohort is undone or marked.
+
+Undone are remembered actions, with the splits, predictions, models and files of releases that they kept in the store;
+runs and releases, which were given to people, are marked.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bedside.cohort.atomic import atomic_write
 from bedside.cohort.forget import Forgotten, forget
+from bedside.cohort.store import Store
 from bedside.cohort.workspace import Workspace
 from bedside.evidence.keys import load_or_create_key
 from bedside.evidence.ledger import Ledger
-from bedside.plan.memo import Memo
+from bedside.plan.artifacts import folder_files
+from bedside.plan.memo import Derived, Memo
 from bedside.plan.release import LOCAL_KEY
+from bedside.plan.scratch import sweep
 
 MARK = "ERASED.json"
 
@@ -29,21 +37,41 @@ class Erasure:
 
 def erase(workspace: Workspace, subject: str) -> Erasure:
     """Erase a subject from the workspace; the ledger notes that it was done, not whom."""
-    counted: list[tuple[int, tuple[str, ...]]] = []
+    counted: list[Erasure] = []
 
     def mark(made: Forgotten) -> None:
         digests = {*made.rewritten, *made.removed, *made.derived}
-        undone = Memo(workspace.memo_url, workspace.lock, 1).taint(digests)
-        counted.append((undone, _mark_folders(workspace, digests)))
+        memo = Memo(workspace.memo_url, workspace.lock, 1)
+        derived = memo.derived(digests)
+        # Objects before the memory of them: killed in between, the erasure is done again and finds them still.
+        objects = workspace.store.erase(objects=_objects(workspace.store, derived))
+        actions = memo.taint(derived.keys)
+        counted.append(Erasure(0, len(objects), actions, _mark_folders(workspace, digests)))
 
     with workspace.lock("forget"):
+        sweep(workspace.cache / "scratch")
         made = forget(workspace.store, subject, mark=mark)
-    actions = sum(each for each, _ in counted)
-    runs = tuple(sorted({name for _, names in counted for name in names}))
+    objects = len(made.removed) + sum(each.objects for each in counted)
+    runs = tuple(sorted({name for each in counted for name in each.runs}))
     if made.rewritten or made.removed:
-        body = {"cohorts": len(made.rewritten), "objects": len(made.removed), "marked": list(runs)}
+        body = {"cohorts": len(made.rewritten), "objects": objects, "marked": list(runs)}
         Ledger(workspace.ledger_url).append("forget", body, load_or_create_key(workspace.keys, LOCAL_KEY))
-    return Erasure(len(made.rewritten), len(made.removed), actions, runs)
+    return Erasure(len(made.rewritten), objects, sum(each.actions for each in counted), runs)
+
+
+def _objects(store: Store, derived: Derived) -> set[str]:
+    """The objects that only undone actions had kept: splits, predictions, models, the files of releases."""
+    live = _with_files(store, derived.live)
+    return _with_files(store, derived.gone) - live
+
+
+def _with_files(store: Store, digests: Iterable[str]) -> set[str]:
+    """The digests that are objects, and the files that those of folders name."""
+    found = {digest for digest in digests if store.has(digest)}
+    for digest in tuple(found):
+        if store.peek(digest, 1) == b"{":
+            found |= set(folder_files(store, digest).values())
+    return found
 
 
 def _mark_folders(workspace: Workspace, digests: set[str]) -> tuple[str, ...]:
@@ -63,4 +91,5 @@ def _mark_folders(workspace: Workspace, digests: set[str]) -> tuple[str, ...]:
 
 def mark_of(folder: Path) -> Path:
     """Where the mark of a run or release lies: beside its folder, since a release's own files are signed."""
+    folder = folder.resolve()
     return folder.parent / f"{folder.name}.{MARK}"

@@ -6,8 +6,10 @@ first unfinished action, and nothing is half there. `attempts` keeps what was st
 
 from __future__ import annotations
 
+import json
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +30,13 @@ _memo = sa.Table(
     sa.Column("output", sa.LargeBinary, nullable=False),
     sa.Column("tainted", sa.Boolean, nullable=False, default=False),
 )
+# What an action's inputs name, so that all that was derived from an erased cohort can be found.
+_needs = sa.Table(
+    "needs",
+    _tables,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("digests", sa.LargeBinary, nullable=False),
+)
 _attempts = sa.Table(
     "attempts",
     _tables,
@@ -37,6 +46,21 @@ _attempts = sa.Table(
     sa.Column("started", sa.Float, nullable=False),
     sa.Column("finished", sa.Float, nullable=True),
 )
+
+
+# Under these names an output holds data or what was learnt from it; evidence and pages are counts and estimates.
+KEPT = ("cohort", "split", "pipeline", "predictions", "folder")
+FILES = ("sources", "extra")  # inputs that lie outside the store
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Derived:
+    """The keys of the actions that rest on something; the digests that only they keep; those that others keep."""
+
+    keys: frozenset[str]
+    gone: frozenset[str]
+    live: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -88,8 +112,11 @@ class Memo:
                 return Done(found, True, time.monotonic() - started)
             try:
                 attempt = self._start(key, label or action)
-                output = work()
-                self._finish(key, action, output, attempt)
+            except sa.exc.SQLAlchemyError as error:
+                raise _unwritable(error) from None
+            output = work()
+            try:
+                self._finish(key, action, inputs, output, attempt)
             except sa.exc.SQLAlchemyError as error:
                 raise _unwritable(error) from None
         return Done(output, False, time.monotonic() - started)
@@ -111,8 +138,6 @@ class Memo:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The remembered output of a key, or None."""
-        import json
-
         with self._engine.connect() as connection:
             row = connection.execute(
                 sa.select(_memo.c.output).where(_memo.c.key == key, _memo.c.tainted.is_(False))
@@ -125,28 +150,51 @@ class Memo:
             rows = connection.execute(sa.select(_attempts).order_by(_attempts.c.id)).mappings().all()
         return [dict(row) for row in rows]
 
-    def taint(self, digests: set[str]) -> int:
-        """Forget every remembered output that names one of these digests; returns how many rows."""
-        count = 0
+    def derived(self, digests: Iterable[str]) -> Derived:
+        """What rests on these digests, directly or through other actions."""
+        query = sa.select(_memo.c.key, _memo.c.output, _needs.c.digests).where(_memo.c.tainted.is_(False))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.join(_needs, _memo.c.key == _needs.c.key, isouter=True)).all()
+        needed = {key: _digests_in(needs or b"") for key, _, needs in rows}
+        kept = {key: _kept(json.loads(output)) for key, output, _ in rows}
+        reached, keys = set(digests), set[str]()
+        new = {key for key, output, _ in rows if _digests_in(output) & reached}
+        while new := (new | {key for key, names in needed.items() if names & reached}) - keys:
+            keys |= new
+            reached |= {digest for key in new for digest in kept[key]}
+        gone, live = ({digest for key in some for digest in kept[key]} for some in (keys, set(kept) - keys))
+        return Derived(frozenset(keys), frozenset(gone - live), frozenset(live))
+
+    def taint(self, keys: Iterable[str]) -> int:
+        """Forget these remembered outputs; returns how many there were."""
         with self._engine.begin() as connection:
-            for key, output in connection.execute(sa.select(_memo.c.key, _memo.c.output)).all():
-                if any(digest.encode() in output for digest in digests):
-                    connection.execute(_memo.update().where(_memo.c.key == key).values(tainted=True, output=b"{}"))
-                    count += 1
-        return count
+            for key in (several := sorted(keys)):
+                connection.execute(_memo.update().where(_memo.c.key == key).values(tainted=True, output=b"{}"))
+        return len(several)
 
     def _start(self, key: str, label: str) -> int:
         with self._engine.begin() as connection:
             new = _attempts.insert().values(key=key, label=label[:200], started=time.time())
             return int(connection.execute(new.returning(_attempts.c.id)).scalar_one())
 
-    def _finish(self, key: str, action: str, output: dict[str, Any], attempt: int) -> None:
+    def _finish(self, key: str, action: str, inputs: Mapping[str, Any], output: dict[str, Any], attempt: int) -> None:
+        needed = {name: value for name, value in inputs.items() if name not in FILES}
         with self._engine.begin() as connection:
             connection.execute(_memo.delete().where(_memo.c.key == key))
+            connection.execute(_needs.delete().where(_needs.c.key == key))
+            connection.execute(_needs.insert().values(key=key, digests=canonical_json(needed)))
             connection.execute(
                 _memo.insert().values(key=key, action=action, output=canonical_json(output), tainted=False)
             )
             connection.execute(_attempts.update().where(_attempts.c.id == attempt).values(finished=time.time()))
+
+
+def _kept(output: Mapping[str, Any]) -> set[str]:
+    return _digests_in(canonical_json({name: output[name] for name in KEPT if name in output}))
+
+
+def _digests_in(data: bytes) -> set[str]:
+    return {found.decode() for found in _DIGEST.findall(data)}
 
 
 def _durable(connection: Any, _record: Any) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,7 +50,8 @@ class Parts:
 def publish(conductor: Conductor, parts: Parts) -> Path:
     """Write, sign and enter a release in the ledger; the same parts and key give the same release, written once."""
     workspace, store = conductor.workspace, conductor.bench.store
-    secret = contents.row_secret(workspace.keys)
+    with workspace.lock("releases"):
+        secret = contents.row_secret(workspace.keys)
 
     def work() -> dict[str, Any]:
         with conductor.bench.folder() as folder:
@@ -70,20 +69,12 @@ def publish(conductor: Conductor, parts: Parts) -> Path:
     with workspace.lock("releases"):
         if not target.exists():
             make_folder(workspace.releases)
-            scratch = Path(tempfile.mkdtemp(dir=_scratch(workspace.cache)))
-            try:
+            with conductor.bench.folder() as scratch:
                 seal(lay_folder(store, filled["folder"], scratch), name, key)
                 scratch.replace(target)
                 sync_folder(workspace.releases)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
         enter(Ledger(workspace.ledger_url), digest, name, parts, key)
     return target
-
-
-def _scratch(cache: Path) -> Path:
-    make_folder(cache / "scratch")
-    return cache / "scratch"
 
 
 def enter(ledger: Ledger, digest: str, name: str, parts: Parts, key: SigningKey) -> None:

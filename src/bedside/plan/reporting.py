@@ -81,12 +81,15 @@ def render_again(folder: Path, out: Path | None, trusted: TrustedKeys) -> Path:
     from bedside.cohort.atomic import atomic_write
     from bedside.evidence.report import render
     from bedside.plan.compare import side
+    from bedside.plan.erase import mark_of
     from bedside.plan.plan_file import parse_plan
 
     made = side(folder, trusted)
     data = run_report(parse_plan(made.plan, "plan.yaml")[0], made.facts, made.evidence, made.judged)
     if made.release is not None:
         data = replace(data, overrides=overrides_of(made.release, trusted))
+    if mark_of(folder).exists():
+        data = replace(data, notes=("erased_since",))
     target = out if out is not None else Path(f"{made.name}.html")
     if target.suffix == ".json":
         atomic_write(target, json.dumps(data.to_json(), ensure_ascii=False, indent=1).encode())

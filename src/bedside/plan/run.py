@@ -26,6 +26,7 @@ from bedside.plan.outcome import Outcome, write_run
 from bedside.plan.plan_file import Candidate, Plan
 from bedside.plan.release import Parts, publish
 from bedside.plan.reporting import report_action
+from bedside.plan.scratch import sweep
 from bedside.plan.sources import source_digests
 from bedside.plan.validate import baselines, checks_of, refuse_bad_plan, refuse_unknown_groups
 from bedside.plan.yaml_lines import Document
@@ -64,6 +65,7 @@ class Conductor:
     def carry_out(self) -> Outcome:
         """Run every action that is not remembered; returns the outcome."""
         plan = self.plan
+        sweep(self.bench.scratch)
         refuse_bad_plan(plan, self.document, in_memory=self.given is not None)
         read = self._read()
         cleaned = self.memoised(

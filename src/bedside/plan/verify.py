@@ -19,11 +19,13 @@ from bedside.cohort import plugins
 from bedside.errors import BedsideError, IntegrityError, MissingExtra
 from bedside.evidence.estimate import Estimate
 from bedside.evidence.gates import JUDGED_PARTS
+from bedside.evidence.glossary import text
 from bedside.evidence.keys import TrustedKeys
 from bedside.evidence.ledger import GENESIS, Head, Ledger
 from bedside.plan import contents
 from bedside.plan.approve import Approval, approvals, stage_now
 from bedside.plan.decide import decide
+from bedside.plan.erase import mark_of
 from bedside.plan.opened import Opened, open_release
 from bedside.plan.provenance import versions
 from bedside.plan.validate import checks_of
@@ -194,8 +196,10 @@ def _golden(release: Opened) -> Answer:
 
 def _stage(release: Opened, approved: Sequence[Approval], trusted: TrustedKeys) -> Answer:
     overridden = sorted({gate for each in approved for gate in each.overrides})
-    told = f"{stage_now(release, trusted)}; {len(approved)} approvals"
-    return Answer("verify_stage", "ok", told + (f"; overridden: {', '.join(overridden)}" if overridden else ""))
+    told = [str(stage_now(release, trusted)), f"{len(approved)} approvals"]
+    told += [f"overridden: {', '.join(overridden)}"] if overridden else []
+    told += [text("erased_since", "en")] if mark_of(release.folder).exists() else []
+    return Answer("verify_stage", "ok", "; ".join(told))
 
 
 def _ledger(release: Opened, approved: Sequence[Approval], ledger: Ledger | None, trusted: TrustedKeys) -> Answer:

@@ -1,0 +1,57 @@
+"""Scratch folders: held by a lock while their process lives, so that what a killed one left can be told and removed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bedside.cohort.atomic import make_folder
+
+
+@contextmanager
+def scratch_folder(place: Path) -> Iterator[Path]:
+    """A new folder (mode 0700) below `place` that is gone afterwards, unless it was moved away."""
+    make_folder(place)
+    made, handle = _locked(place)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        os.close(handle)
+
+
+def sweep(place: Path) -> int:
+    """Remove the scratch folders of dead processes; returns how many."""
+    count = 0
+    for folder in sorted(place.iterdir()) if place.is_dir() else []:
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+            count += 1
+        except BlockingIOError:
+            continue  # a living process works in it
+        finally:
+            os.close(handle)
+    return count
+
+
+def _locked(place: Path) -> tuple[Path, int]:
+    while True:
+        made = Path(tempfile.mkdtemp(dir=place))
+        try:
+            handle = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # swept between its making and its lock
+            continue
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if made.exists():
+            return made, handle
+        os.close(handle)
