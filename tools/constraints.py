@@ -27,7 +27,8 @@ def needed(root: str) -> dict[str, str]:
                 found = distribution(name)
             except PackageNotFoundError:
                 raise SystemExit(f"{name} is needed and not installed: run tools/setup test first") from None
-            versions[name] = found.version
+            # A build tag (+cpu) names this machine's build, not the version that was tested.
+            versions[name] = found.version.split("+")[0]
             for line in found.requires or []:
                 child = Requirement(line)
                 if child.marker is None or child.marker.evaluate({"extra": extra}):

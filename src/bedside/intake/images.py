@@ -195,7 +195,8 @@ class Images:
         if table is not None:
             kept = frame["position"]
             fields += table[0]
-            frame = frame.hstack(table[1][kept])
+            if table[0]:  # a table of no columns has no rows to take
+                frame = frame.hstack(table[1][kept])
             if table[2] is not None:
                 subject, frame = "subject", frame.with_columns(table[2][kept].alias("subject"))
         told = {"files": len(rows), "left_out": len(refused), "damaged": self.damaged, **about}
