@@ -1,0 +1,82 @@
+"""Local validation: what an update gains is told on subjects it was not fitted on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from bedside.cohort.cohort import Cohort
+from bedside.evidence.estimate import Estimate
+from bedside.plan.external import Validation, recalibrated, validate
+from bedside.plan.opened import open_release
+from bedside.synth.admissions import simulate
+
+TARGET = "died_in_hospital"
+
+
+@pytest.fixture(scope="module")
+def local() -> Cohort:
+    return simulate(3000, seed=77)
+
+
+def estimate(made: Validation, metric: str, update: str | None = None) -> Estimate:
+    pieces = made.evidence if update is None else made.updated[update]
+    at = None if update is None else {"update": update}
+    (found,) = [item for piece in pieces if (item := piece.find(metric, at=at)) is not None]
+    return found
+
+
+def holds(item: Estimate, value: float) -> bool:
+    return item.low is not None and item.high is not None and item.low <= value <= item.high
+
+
+def test_a_higher_baseline_risk_is_mended_by_a_new_intercept(release: Path, local: Cohort) -> None:
+    """Three of four survivors are not in the local cohort: log odds are log 4 higher at every risk (Prentice 1979)."""
+    rng = np.random.default_rng(3)
+    died = local[TARGET].to_numpy()
+    sicker = local.take(np.flatnonzero(died | (rng.random(len(local)) < 0.25)))
+    made = validate(open_release(release, {}), sicker, seed=1)
+    assert set(made.updated) == {"intercept", "slope", "refit"}
+    assert holds(estimate(made, "calibration_in_the_large"), np.log(4))
+    for update in made.updated:
+        assert holds(estimate(made, "calibration_in_the_large", update), 0.0), update
+    as_it_is, better = estimate(made, "brier"), estimate(made, "brier", "intercept")
+    assert better.value is not None and as_it_is.value is not None and better.value < as_it_is.value
+
+
+def test_of_shuffled_outcomes_no_update_learns_anything(release: Path, local: Cohort) -> None:
+    """Would an update see the rows that it is judged on, a refit would tell them apart."""
+    shuffled = pl.Series(np.random.default_rng(5).permutation(local[TARGET].to_numpy()))
+    made = validate(open_release(release, {}), local.with_columns({TARGET: shuffled}), seed=1)
+    for update in made.updated:
+        auroc = estimate(made, "auroc", update)
+        assert auroc.low is not None and auroc.low < 0.5, update
+
+
+def test_where_one_update_cannot_be_made_the_others_are_still_compared(release: Path, local: Cohort) -> None:
+    """Nine events: an intercept or a slope needs ten, the refit fits a penalised model."""
+    died = np.flatnonzero(local[TARGET].to_numpy())
+    alive = np.flatnonzero(~local[TARGET].to_numpy())
+    few = local.take(np.sort(np.concatenate([died[:9], alive[:300]])))
+    made = validate(open_release(release, {}), few, seed=1)
+    told = [item for piece in made.evidence for item in piece.findings if item.id == "updates_not_possible"]
+    assert [str(item.values["why"]).split(":")[0] for item in told] == ["intercept", "slope"]
+    assert set(made.updated) == {"refit"}
+
+
+def test_an_intercept_moves_log_odds_and_a_slope_stretches_them() -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=20_000)
+    p = 1 / (1 + np.exp(-z))
+    y = (rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * z + 1)))).astype(float)
+    new = 1 / (1 + np.exp(-np.array([-2.0, 0.0, 2.0])))
+    slope = recalibrated(p, y, new, slope=True)
+    assert np.log(slope / (1 - slope)) == pytest.approx([0.0, 1.0, 2.0], abs=0.12)
+    intercept = recalibrated(p, y, new, slope=False)
+    moved = np.log(intercept / (1 - intercept)) - [-2.0, 0.0, 2.0]
+    assert moved == pytest.approx([moved[0]] * 3)
+    # the new intercept makes the mean prediction the observed rate
+    assert recalibrated(p, y, p, slope=False).mean() == pytest.approx(y.mean(), abs=1e-6)
