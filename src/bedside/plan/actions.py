@@ -17,6 +17,7 @@ import polars as pl
 
 from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort, Origin
+from bedside.cohort.digest import json_digest
 from bedside.cohort.run import Run
 from bedside.cohort.schema import Field, Role
 from bedside.cohort.split import Fold, Split, hold_out, k_fold, refuse_leak
@@ -35,7 +36,7 @@ from bedside.plan.artifacts import (
     read_parquet_bytes,
 )
 from bedside.plan.plan_file import Candidate, Plan, TaskSpec
-from bedside.plan.scratch import scratch_folder
+from bedside.plan.scratch import resumable_folder, scratch_folder
 
 FINAL = -1  # the fold number of the model refit on all rows
 
@@ -70,6 +71,11 @@ class Bench:
             with self.folder() as folder:
                 self._pipelines[digest] = Pipeline.load(lay_folder(self.store, digest, folder))
         return self._pipelines[digest]
+
+    @property
+    def fitting(self) -> Path:
+        """Where fits keep their checkpoints, so that a killed one goes on where it was."""
+        return self.scratch.with_name("fitting")
 
     def folder(self) -> AbstractContextManager[Path]:
         """A scratch folder that is gone afterwards."""
@@ -251,19 +257,21 @@ def fit(
         parts = final_fold(cohort, plan, task.target)
     else:
         parts = get_split(bench, kept).folds[fold]
-    with bench.folder() as folder:
-        run = Run(folder=folder, seed=fit_seed(plan, fold), threads=bench.threads)
+    asked = {"candidate": candidate.model_dump(mode="json"), "threads": bench.threads, "seed": fit_seed(plan, fold)}
+    work = json_digest({**asked, "cohort": cohort_digest, "split": kept["split"], "fold": fold})
+    with resumable_folder(bench.fitting, work) as checkpoints, bench.folder() as folder:
+        run = Run(folder=checkpoints, seed=fit_seed(plan, fold), threads=bench.threads)
         pipeline = new_pipeline(plan, candidate)
         pipeline.fit(
             cohort.take(parts.train), cohort.take(parts.search), cohort.take(parts.calibrate), task=task, run=run
         )
-        saved = folder / "pipeline"
-        saved.mkdir()
-        pipeline.save(saved)
-        digest = put_folder(bench.store, saved)
+        pipeline.save(folder)
+        digest = put_folder(bench.store, folder)
     bench._pipelines[digest] = pipeline
     findings = [item.to_json() for item in pipeline.findings()]
-    return {"pipeline": digest, "findings": findings, "keeps_rows": pipeline.keeps_rows}
+    curve = getattr(pipeline.model, "learning_curve", None)
+    figures = [] if curve is None else [curve().to_json()]
+    return {"pipeline": digest, "findings": findings, "figures": figures, "keeps_rows": pipeline.keeps_rows}
 
 
 def fit_seed(plan: Plan, fold: int) -> int:

@@ -7,6 +7,7 @@ runs and releases, which were given to people, are marked.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ def erase(workspace: Workspace, subject: str) -> Erasure:
 
     with workspace.lock("forget"):
         sweep(workspace.cache / "scratch")
+        shutil.rmtree(workspace.cache / "fitting", ignore_errors=True)
         made = forget(workspace.store, subject, mark=mark)
     objects = len(made.removed) + sum(each.objects for each in counted)
     runs = tuple(sorted({name for each in counted for name in each.runs}))

@@ -15,7 +15,7 @@ from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import json_digest
 from bedside.cohort.workspace import Workspace
 from bedside.errors import BedsideError, DataError, LeakError, PlanError
-from bedside.evidence.estimate import Evidence, Finding
+from bedside.evidence.estimate import Evidence, Figure, Finding
 from bedside.evidence.gates import Judgement, Stage, StageDecision
 from bedside.plan import actions
 from bedside.plan.actions import FINAL, Bench
@@ -192,9 +192,11 @@ class Conductor:
         for fitted in (pipeline, *pooled["pipelines"]):
             for item in fitted["findings"]:
                 found.setdefault((item["id"], item["values"].get("field")), Finding.from_json(item))
-        if not found:
+        figures = tuple(Figure.from_json(each) for each in pipeline["figures"])
+        if not found and not figures:
             return []
-        doubts = Evidence("fit", findings=tuple(found.values())).with_sources(pipeline=pipeline["pipeline"])
+        doubts = Evidence("fit", figures=figures, findings=tuple(found.values()))
+        doubts = doubts.with_sources(pipeline=pipeline["pipeline"])
         return [put_evidence(self.bench.store, doubts)]
 
     def _checks(

@@ -25,6 +25,18 @@ def scratch_folder(place: Path) -> Iterator[Path]:
         os.close(handle)
 
 
+@contextmanager
+def resumable_folder(place: Path, name: str) -> Iterator[Path]:
+    """A folder of one piece of work, gone when the work is done or has failed; only a killed process leaves it, for the
+    next attempt to go on from. The caller sees to it that nobody else does the same work (the memo's lock)."""
+    folder = place / name
+    make_folder(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def sweep(place: Path) -> int:
     """Remove the scratch folders of dead processes; returns how many."""
     count = 0
