@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -133,6 +134,9 @@ def carry_out(source: Source, data: Path, work: Path) -> Result:
     seconds, _ = _bedside("run", plan, "--home", home, codes=(0, 3))
     cpu_seconds = _cpu_of_children() - before
     seconds_again, said = _bedside("run", plan, "--home", home, codes=(0, 3))
+    counted = re.search(r"(\d+) actions, (\d+) remembered", said)
+    if counted is None or counted[1] != counted[2]:
+        sys.exit(f"{source.recipe}: the second run did not remember everything; did a library or the source change?")
     lines = dict(line.split(maxsplit=1) for line in said.splitlines() if line.startswith(("report ", "release ")))
     run_folder = Path(lines["report"]).parent
     summary = json.loads((run_folder / "run.json").read_text(encoding="utf-8"))
