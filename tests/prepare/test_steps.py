@@ -135,16 +135,17 @@ def categories(values: list[str | None], levels: tuple[str, ...] | None = None) 
     return Cohort.of({"c": values}, [Field("c", "category", levels=levels)])
 
 
-def test_onehot_equals_scikit_learn_with_pooled_rare_levels_and_zeros_for_unseen() -> None:
+def test_onehot_equals_scikit_learn_with_rare_and_unseen_levels_pooled() -> None:
     from sklearn.preprocessing import OneHotEncoder
 
     train, new = ["b"] * 6 + ["a"] * 5 + ["rare1"] * 2 + ["rare2"], ["a", "rare1", "rare2", "never", "b"]
-    oracle = OneHotEncoder(min_frequency=5, handle_unknown="ignore", sparse_output=False)
+    oracle = OneHotEncoder(min_frequency=5, handle_unknown="infrequent_if_exist", sparse_output=False)
     oracle.fit(np.array(train)[:, None])
     step = Encode(min_count=5).fit(categories(train), run=RUN)
     out = step.apply(categories(new))
     assert out.schema.names == ["c=a", "c=b", "c=other"]
     np.testing.assert_array_equal(values(out), oracle.transform(np.array(new)[:, None]))
+    assert "rare" not in str(step.state), "a level that few patients have is not kept"
 
 
 def test_onehot_missing_and_unseen_have_their_own_field_on_request() -> None:

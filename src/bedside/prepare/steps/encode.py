@@ -19,9 +19,10 @@ from bedside.prepare.steps.base import FittedStep, check_choice, chosen, rebuilt
 class Encode(FittedStep):
     """Categories to numbers: `onehot` (a 0/1 field a level) or `codes` (small integers in level order, for trees).
 
-    Levels are those of train, in declared order else sorted. With onehot, levels seen fewer than `min_count` times, or
-    beyond the `max_levels` most frequent, share the field `<name>=other`; a level unseen in train gives zeros
-    everywhere (and 1 in `<name>=unseen` when `unseen`), a missing value zeros (and 1 in `<name>=missing` when
+    Levels are those of train, in declared order else sorted. With onehot, where train had levels seen fewer than
+    `min_count` times or beyond the `max_levels` most frequent, these and all unseen in train share the field
+    `<name>=other` (a list of the rare ones would name patients); where it had none, an unseen level gives zeros
+    everywhere (and 1 in `<name>=unseen` when `unseen`). A missing value gives zeros (and 1 in `<name>=missing` when
     `missing` and train had missing values). With codes, unseen and rare levels become missing. An ordinal becomes its
     rank 0, 1, 2 … in the declared levels (unseen: missing), a boolean 0/1. An encoded field that has another role
     too (sensitive, site) is kept in that role.
@@ -66,8 +67,7 @@ class Encode(FittedStep):
         levels = [level for level in seen if level in kept]
         if self.how == "codes":
             return {"as": "codes", "levels": levels}
-        pooled = [level for level in seen if level not in kept]
-        return {"as": "onehot", "levels": levels, "pooled": pooled, "missing": column.null_count() > 0}
+        return {"as": "onehot", "levels": levels, "pooled": len(levels) < len(seen), "missing": column.null_count() > 0}
 
     def apply(self, cohort: Cohort) -> Cohort:
         """The cohort with number fields in the place of the encoded ones."""
@@ -94,10 +94,8 @@ class Encode(FittedStep):
 
     def _onehot(self, name: str, learnt: dict[str, Any]) -> list[tuple[Field, pl.Expr]]:
         tests = {level: pl.col(name) == level for level in learnt["levels"]}
-        if learnt["pooled"]:
-            tests["other"] = pl.col(name).is_in(learnt["pooled"])
-        if self.unseen:
-            tests["unseen"] = ~pl.col(name).is_in([*learnt["levels"], *learnt["pooled"]])
+        if learnt["pooled"] or self.unseen:
+            tests["other" if learnt["pooled"] else "unseen"] = ~pl.col(name).is_in(learnt["levels"])
         if self.missing and learnt["missing"]:
             tests["missing"] = pl.col(name).is_null()
         return [
