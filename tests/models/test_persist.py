@@ -233,6 +233,16 @@ def test_a_booster_that_is_none_is_refused() -> None:
             LightGBM().unpack({FILE: data}, 3)
 
 
+def test_a_booster_does_not_hold_the_extremes_of_its_inputs(tmp_path: Path) -> None:
+    """LightGBM writes every input's smallest and largest value: those of one patient."""
+    from bedside.models.tabular.lightgbm import FILE
+
+    case = Case("lightgbm", "event", tmp_path)
+    text = (case.saved("fitted", case.fitted) / "model" / FILE).read_text()
+    (line,) = [each for each in text.splitlines() if each.startswith("feature_infos=")]
+    assert set(line.removeprefix("feature_infos=").split()) <= {"[0:0]", "none"}
+
+
 def test_digests_do_not_depend_on_where_or_when(tmp_path: Path) -> None:
     digests = set()
     for name in ("a", "b"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from bedside.models.tabular.matrix import ClassWeight, parameters_error
 from bedside.models.task import Classify, Task
 
 FILE = "booster.txt"
+_RANGES = re.compile(r"^feature_infos=.*$", re.MULTILINE)
 
 
 @dataclass(eq=False)
@@ -90,7 +92,9 @@ class LightGBM(Estimator):
             )
         except lightgbm.basic.LightGBMError as error:
             raise parameters_error(self.name, error) from None
-        return lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
+        text = booster.model_to_string(num_iteration=booster.best_iteration)
+        # The smallest and largest value of every input: one patient's, and no prediction looks at them.
+        return lightgbm.Booster(model_str=_RANGES.sub(lambda line: re.sub(r"\[[^]]*\]", "[0:0]", line[0]), text))
 
     def pack(self, estimator: Any) -> dict[str, bytes]:
         """LightGBM's text."""
