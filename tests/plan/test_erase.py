@@ -20,7 +20,7 @@ from bedside.cohort.workspace import Workspace
 from bedside.evidence.keys import trusted_keys
 from bedside.evidence.ledger import Ledger
 from bedside.plan.erase import erase
-from bedside.plan.scratch import scratch_folder, sweep
+from bedside.plan.scratch import resumable_folder, scratch_folder, sweep
 from bedside.plan.verify import verify_release
 from bedside.synth.admissions import simulate
 
@@ -73,6 +73,16 @@ def test_a_patient_who_is_not_there_is_said(tmp_path: Path) -> None:
     Workspace(tmp_path).store.put_cohort(simulate(50, seed=1))
     with pytest.raises(bedside.errors.BedsideError, match="no stored cohort"):
         CliRunner().invoke(app, ["forget", "nobody", "--home", str(tmp_path)], catch_exceptions=False)
+
+
+def test_the_checkpoints_of_a_killed_fit_are_removed_and_those_of_a_living_one_are_not(tmp_path: Path) -> None:
+    Workspace(tmp_path).store.put_cohort(simulate(50, seed=1))
+    place = tmp_path / "cache" / "fitting"
+    (place / "killed").mkdir(parents=True)
+    (place / "killed" / "epoch-3").write_text("learnt from patients")
+    with resumable_folder(place, "living") as living:
+        erase(Workspace(tmp_path), "nobody")
+        assert list(place.iterdir()) == [living]
 
 
 def test_the_scratch_of_a_killed_process_is_swept_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:

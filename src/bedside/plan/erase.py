@@ -7,7 +7,6 @@ runs and releases, which were given to people, are marked.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +49,8 @@ def erase(workspace: Workspace, subject: str) -> Erasure:
         counted.append(Erasure(0, len(objects), actions, _mark_folders(workspace, digests)))
 
     with workspace.lock("forget"):
-        sweep(workspace.cache / "scratch")
-        shutil.rmtree(workspace.cache / "fitting", ignore_errors=True)
+        for left in ("scratch", "fitting"):  # also the checkpoints of fits that were killed
+            sweep(workspace.cache / left)
         made = forget(workspace.store, subject, mark=mark)
     objects = len(made.removed) + sum(each.objects for each in counted)
     runs = tuple(sorted({name for each in counted for name in each.runs}))

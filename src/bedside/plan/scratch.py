@@ -30,11 +30,20 @@ def resumable_folder(place: Path, name: str) -> Iterator[Path]:
     """A folder of one piece of work, gone when the work is done or has failed; only a killed process leaves it, for the
     next attempt to go on from. The caller sees to it that nobody else does the same work (the memo's lock)."""
     folder = place / name
-    make_folder(folder)
+    while True:
+        make_folder(folder)
+        try:
+            handle = _lock(folder)
+        except FileNotFoundError:  # swept between its making and its lock
+            continue
+        if folder.exists():
+            break
+        os.close(handle)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
 
 
 def sweep(place: Path) -> int:
@@ -60,10 +69,15 @@ def _locked(place: Path) -> tuple[Path, int]:
     while True:
         made = Path(tempfile.mkdtemp(dir=place))
         try:
-            handle = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            handle = _lock(made)
         except FileNotFoundError:  # swept between its making and its lock
             continue
-        fcntl.flock(handle, fcntl.LOCK_EX)
         if made.exists():
             return made, handle
         os.close(handle)
+
+
+def _lock(folder: Path) -> int:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
