@@ -119,8 +119,8 @@ def predict(
         raise BedsideError("nothing to answer" if data is None else "both DATA and --example", "give one of them")
     opened = open_release(release, trusted_keys(open_workspace(home).keys))
     refuse_stranger(opened, untrusted=untrusted)
-    source = opened.folder / "example.json" if data is None else data
-    answers = answer_table(opened, read_like(opened, source, with_target=False))
+    raw = opened.example() if data is None else read_like(opened, data, with_target=False)
+    answers = answer_table(opened, raw)
     if out is not None:
         answers.write_csv(out)
         print(f"answers  {out}")

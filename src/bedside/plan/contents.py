@@ -41,6 +41,7 @@ from bedside.models.observed import draw, observe
 from bedside.models.predictions import Predictions
 from bedside.models.task import Task
 from bedside.plan.artifacts import parquet_bytes, read_parquet_bytes
+from bedside.plan.golden_events import golden_events
 from bedside.plan.sources import file_digest
 
 Read = Callable[[str], bytes]
@@ -98,8 +99,8 @@ def golden_rows(raw: Cohort, seed: int, *, without: str) -> Cohort:
     fields = [item for item in raw.schema.fields if item.name != without]
     described = raw.keeping([item.name for item in fields]).with_fields([replace(f, roles=("input",)) for f in fields])
     n = GOLDEN_IMAGES if file_fields(described) else GOLDEN_ROWS
-    drawn = draw(described.schema.fields, observe(described), n, seed)
-    return drawn.with_fields(fields)
+    drawn = draw(described.schema.fields, observe(described), n, seed).with_fields(fields)
+    return drawn if raw.events is None else replace(drawn, events=golden_events(raw, drawn, seed))
 
 
 def input_schema(schema: Schema, observed: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
@@ -137,7 +138,8 @@ def input_schema(schema: Schema, observed: Mapping[str, Mapping[str, Any]], name
 
 def one_row(cohort: Cohort, row: int = 0) -> dict[str, Any]:
     """One row's fields as JSON; an image is its file's bytes in base64."""
-    values = cohort.frame.select(cohort.schema.names).row(row, named=True)
+    values = cohort.frame.row(row, named=True)
+    values = {name: values[name] for name in cohort.schema.names}
     for name in file_fields(cohort):
         if values[name] is not None:
             files = files_of(cohort)
@@ -146,20 +148,25 @@ def one_row(cohort: Cohort, row: int = 0) -> dict[str, Any]:
 
 
 def write_cohort(folder: Path, name: str, cohort: Cohort) -> None:
-    """A cohort as NAME.parquet and NAME.schema.json; the files it names lie in `files`, each under its digest."""
+    """A cohort as NAME.parquet and NAME.schema.json, its events as NAME.events.parquet; the files it names lie in
+    `files`, each under its digest."""
     named = objects_of(cohort) if file_fields(cohort) else []
     if named:
         make_folder(folder / FILES)
     for digest in named:
         atomic_write(folder / FILES / digest, files_of(cohort).get(digest))
     atomic_write(folder / f"{name}.parquet", parquet_bytes(cohort.frame))
-    atomic_write(folder / f"{name}.schema.json", pretty(cohort.schema.to_json()))
+    if cohort.events is not None:
+        atomic_write(folder / f"{name}.events.parquet", parquet_bytes(cohort.events))
+    record = {**cohort.schema.to_json(), "events": cohort.events is not None}
+    atomic_write(folder / f"{name}.schema.json", pretty(record))
 
 
 def read_cohort(read: Read, name: str) -> Cohort:
     """The inverse of `write_cohort`; `read` gives the bytes of a file, `name` is a path without its suffix."""
-    schema = Schema.from_json(json.loads(read(f"{name}.schema.json")))
-    cohort = Cohort(schema, read_parquet_bytes(read(f"{name}.parquet")))
+    record = json.loads(read(f"{name}.schema.json"))
+    events = read_parquet_bytes(read(f"{name}.events.parquet")) if record.get("events") else None
+    cohort = Cohort(Schema.from_json(record), read_parquet_bytes(read(f"{name}.parquet")), events)
     place = name.rpartition("/")[0]
     files = MemoryFiles()
     for field in file_fields(cohort):

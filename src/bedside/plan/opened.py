@@ -93,6 +93,10 @@ class Opened:
                 self.read(name)
         return Pipeline.load(self.folder / "model")
 
+    def example(self) -> Cohort:
+        """One synthetic raw row, with its events and files where it has any."""
+        return contents.read_cohort(self.read, "golden/inputs").take([0])
+
     def clean(self, raw: Cohort) -> Cohort:
         """Item-scope cleaning replayed."""
         from bedside.prepare.clean import replay
