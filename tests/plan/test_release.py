@@ -314,3 +314,15 @@ def test_a_row_without_an_input_is_refused_but_a_value_may_be_unknown(release: P
     del values["age"]
     with pytest.raises(BedsideError, match="age"):
         opened.row(values)
+
+
+def test_rows_carry_bands_instead_of_exact_ages_and_still_verify(admissions: Cohort, home: Path) -> None:
+    import polars as pl
+
+    for name, groups in (("bands", {"by": ["sex", "age"]}), ("cut", {"by": ["age"], "cuts": {"age": [50, 70]}})):
+        plan = {**PLAN, "name": name, "checks": ["performance", {"subgroups": groups}], "release": {"as": name}}
+        outcome = bedside.run(plan, admissions, home=home, threads=1)
+        assert outcome.release is not None
+        rows = pl.read_parquet(outcome.release / "rows" / "cohort.parquet")
+        assert rows["age"].dtype == pl.String and rows["age"].n_unique() <= 6
+        assert results(verify_release(outcome.release, {}))["verify_recompute"] == "ok"

@@ -257,7 +257,8 @@ def fit(
         parts = final_fold(cohort, plan, task.target)
     else:
         parts = get_split(bench, kept).folds[fold]
-    asked = {"candidate": candidate.model_dump(mode="json"), "threads": bench.threads, "seed": fit_seed(plan, fold)}
+    procedure = plan.model_dump(mode="json", include={"steps", "calibrate", "threshold", "search", "task", "split"})
+    asked = {"candidate": candidate.model_dump(mode="json"), "threads": bench.threads, "plan": procedure}
     work = json_digest({**asked, "cohort": cohort_digest, "split": kept["split"], "fold": fold})
     with resumable_folder(bench.fitting, work) as checkpoints, bench.folder() as folder:
         run = Run(folder=checkpoints, seed=fit_seed(plan, fold), threads=bench.threads)

@@ -9,10 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from bedside.cohort import plugins
 from bedside.cohort.atomic import atomic_write, make_folder, sync_folder
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import canonical_json
+from bedside.cohort.schema import Field
 from bedside.evidence.keys import SigningKey, load_or_create_key
 from bedside.evidence.ledger import Ledger
 from bedside.evidence.signing import RELEASE_PREDICATE, STATEMENT_PAYLOAD, Statement, sign
@@ -113,10 +116,11 @@ def fill(conductor: Conductor, parts: Parts, folder: Path, secret: bytes) -> Non
 
     weight = evaluated.schema.one("weight")
     quasi = list(dict.fromkeys([*group_fields(plan, evaluated), *([weight.name] if weight is not None else [])]))
+    shown = banded(plan, evaluated)
     if with_rows:
         make_folder(folder / "rows")
         key = contents.row_key(secret, parts.pooled["predictions"]["content"])
-        rows = contents.keyed_rows(evaluated, [task.target, *quasi], key)
+        rows = contents.keyed_rows(shown, [task.target, *quasi], key)
         contents.write_cohort(folder / "rows", "cohort", rows)
         made = {"predictions": parts.pooled, **{f"reference-{name}": each for name, each in parts.reference.items()}}
         for name, each in made.items():
@@ -138,7 +142,7 @@ def fill(conductor: Conductor, parts: Parts, folder: Path, secret: bytes) -> Non
         "privacy": {
             "rows": with_rows,
             "fields": [task.target, *quasi] if with_rows else [],
-            "k_anonymity": contents.k_anonymity(evaluated, quasi) if with_rows else None,
+            "k_anonymity": contents.k_anonymity(shown, quasi) if with_rows else None,
             "model_keeps_rows": pipeline.keeps_rows,
         },
     }
@@ -153,6 +157,31 @@ def fill(conductor: Conductor, parts: Parts, folder: Path, secret: bytes) -> Non
     atomic_write(folder / "evidence.json", canonical_json(pieces))
     atomic_write(folder / "card.md", model_card(record, pieces).encode())
     atomic_write(folder / "report.html", bench.store.get(parts.report))
+
+
+def banded(plan: Any, cohort: Cohort) -> Cohort:
+    """The cohort whose numbers that make groups are those groups (an age is its band), so that no row of a release
+    carries the exact value. A field that two checks cut otherwise stays a number."""
+    from bedside.checks.groups import MISSING, grouping
+
+    cuts: dict[str, set[tuple[float, ...] | None]] = {}
+    for spec in plan.checks:
+        check = plugins.build("checks", spec)
+        if check.looks_at == "groups":
+            for name in check.fields(cohort.schema):
+                given = (getattr(check, "cuts", None) or {}).get(name)
+                cuts.setdefault(name, set()).add(None if given is None else tuple(given))
+    columns, fields = {}, []
+    for name, ways in cuts.items():
+        item = cohort.schema[name]
+        if item.kind != "number" or len(ways) > 1:
+            continue
+        made = grouping(cohort, name, ways.pop())
+        labels = [None if label == MISSING else label for (label,) in made.labels]
+        columns[name] = pl.Series(labels, dtype=pl.String).gather(made.codes)
+        levels = tuple(label for label in labels if label is not None)
+        fields.append(Field(name, "ordinal", item.roles, levels=levels))
+    return cohort.with_columns(columns, fields)
 
 
 def group_fields(plan: Any, cohort: Cohort) -> list[str]:

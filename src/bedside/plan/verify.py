@@ -32,6 +32,16 @@ from bedside.plan.validate import checks_of
 
 TOLERANCE = 1e-9
 GOLDEN_TOLERANCE = 1e-5
+
+
+def _of_bands(spec: Any) -> Any:
+    """A check's spec as it is put to a release's rows, whose group fields are cut already."""
+    name, parameters = plugins.parse_spec(spec)
+    if "cuts" not in parameters:
+        return spec
+    return {"name": name, **{key: value for key, value in parameters.items() if key != "cuts"}}
+
+
 NUMBERS = ("value", "low", "high")
 COUNTS = ("n_subjects", "n_rows", "n_events")
 BEFORE_CHECKS = {"clean", "describe", "split", "fit"}  # whose evidence stands before that of the plan's checks
@@ -139,7 +149,7 @@ def _recompute(release: Opened) -> Answer:
         if check.needs != "predictions" or check.looks_at == "inputs":
             continue
         (made,) = run_checks(
-            [spec],
+            [_of_bands(spec)],
             predictions,
             cohort,
             task=release.task,
