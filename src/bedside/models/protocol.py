@@ -68,12 +68,3 @@ class HasTrees(Protocol):
     def contributions(self, cohort: Cohort) -> tuple[list[str], NDArray[np.float64], float]:
         """Field names, SHAP values of shape (rows, fields) for the positive class or value, and the base value."""
         ...
-
-
-@runtime_checkable
-class Embeds(Protocol):
-    """A model that maps a row to a vector."""
-
-    def embed(self, cohort: Cohort) -> NDArray[np.float32]:
-        """Vectors, shape (rows, dimensions)."""
-        ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,7 +14,7 @@ from bedside.models.digest import check_files, read_listing, write_listing
 LISTING = "model.json"
 
 
-class SavedModel:
+class SavedModel(ABC):
     """A dataclass of parameters that learns a state; subclasses say what the state is.
 
     `model.json` holds name, parameters, state, and the SHA-256 of every other file. Raises IntegrityError when a file
@@ -26,13 +27,13 @@ class SavedModel:
         """The arguments of __init__, as JSON."""
         return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}  # type: ignore[arg-type]
 
+    @abstractmethod
     def state(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Fitted state: a JSON object, and files by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self, state: dict[str, Any], files: dict[str, bytes]) -> None:
         """The inverse of `state`."""
-        raise NotImplementedError
 
     def save(self, folder: Path) -> None:
         """Write the fitted state into an existing empty folder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -78,13 +79,13 @@ class ImageClassifier(SavedModel):
         """The arguments of __init__, as JSON."""
         return {name: value for name, value in super().parameters().items() if name != "learnt_"}
 
+    @abstractmethod
     def build(self, channels: int, classes: int) -> nn.Module:
         """The network with fresh weights, from (n, channels, image, image) to logits (n, classes)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def target_layer(self) -> str:
         """The last layer whose output is a map."""
-        raise NotImplementedError
 
     def fit(self, train: Cohort, tune: Cohort | None, *, task: Task, run: Run) -> Self:
         """Learn; `tune` chooses the epoch. Raises DataError for data, PlanError for parameters that do not fit."""

@@ -77,8 +77,9 @@ class Estimator(SavedModel):
     learnt_: Learnt | None = None
 
     def build(self, task: Task, *, shape: tuple[int, int], seed: int, threads: int) -> Any:
-        """The unfitted estimator for a task and a matrix of this shape (rows, fields)."""
-        raise NotImplementedError
+        """The unfitted estimator for a task and a matrix of this shape (rows, fields); a subclass gives this, or
+        `learn` where its library is no estimator."""
+        raise TypeError(f"{type(self).__name__} gives neither build nor learn")
 
     def fit(self, train: Cohort, tune: Cohort | None, *, task: Task, run: Run) -> Self:
         """Learn from the training part; raises DataError for data, PlanError for parameters that do not fit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,7 +14,7 @@ from bedside.evidence.estimate import Estimate, Evidence, Scalar
 PART = "cohort"
 
 
-class Cleaner:
+class Cleaner(ABC):
     """Base of the clean steps: a subclass is a dataclass of its parameters and one `clean`."""
 
     name: ClassVar[str]
@@ -23,17 +24,17 @@ class Cleaner:
         """The arguments of __init__, as JSON."""
         return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}  # type: ignore[arg-type]
 
+    @abstractmethod
     def clean(self, cohort: Cohort) -> tuple[Cohort, Evidence]:
         """The repaired cohort, and what was removed or doubted."""
-        raise NotImplementedError
 
     def within(self, names: Collection[str]) -> Self | None:
         """The part of an item-scope step that concerns these fields, or None when nothing is left.
 
         A row in service lacks the target and may lack what no model looks at; a field that a model does look at is
-        missed by the model itself.
+        missed by the model itself. A cohort-scope step is never replayed, so nothing of it is left.
         """
-        raise NotImplementedError
+        return None
 
 
 def counted(metric: str, value: int, cohort: Cohort, **at: Scalar) -> Estimate:
