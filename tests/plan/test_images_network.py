@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra imaging is not installed")
 
-from bedside.checks.explain.grad_cam import METRICS
+from bedside.checks.explain.heat_maps import METRICS
 from bedside.cohort import Workspace
 from bedside.cohort.manifest import manifest
 from bedside.evidence.keys import trusted_keys
@@ -35,7 +35,7 @@ model:    {name: small_cnn, image: 32, width: 4, batch: 8, budget: {epochs: 12}}
 baseline: [{steps: [image_statistics, scale], name: logistic}]
 threshold: {choose: sensitivity, at_least: 0.8}
 checks:   [performance, calibration, {explain: grad_cam}]
-gates:    {auroc: {at_least: 0.6}, cam_stability: {at_least: 0.3}}
+gates:    {auroc: {at_least: 0.6}, heat_stability: {at_least: 0.3}}
 release:  {as: blobs, stage: assist}
 """
 
