@@ -11,8 +11,9 @@ from scipy.special import softmax
 
 from bedside.cohort.digest import canonical_json
 from bedside.errors import DataError, PlanError
+from bedside.evidence.metrics.calibration import logit
 from bedside.models.calibrate import Calibration, fit_calibration
-from bedside.models.maps import Beta, Isotonic, Sigmoid, expit, logit, targets
+from bedside.models.maps import Beta, Isotonic, Sigmoid, expit, targets
 from bedside.models.task import Classify
 
 BINARY = Classify("y", ("no", "yes"), "yes")
@@ -80,7 +81,7 @@ def test_beta_is_kulls_formula_at_the_maximum_of_its_likelihood() -> None:
 
     def loss(v: np.ndarray) -> float:
         z = v[0] * np.log(p) - v[1] * np.log1p(-p) + v[2]
-        return float(np.sum(np.logaddexp(0, z) - targets(y) * z))
+        return float(np.sum(np.logaddexp(0, z) - targets(y, np.ones(len(y))) * z))
 
     best = minimize(loss, [1, 1, 0], bounds=[(0, None), (0, None), (None, None)], tol=1e-12)
     assert loss(np.array([found.a, found.b, found.c])) <= best.fun + 1e-7
@@ -173,3 +174,32 @@ def test_too_few_events_are_refused_with_their_number_unless_auto() -> None:
 def test_an_unknown_method_is_named() -> None:
     with pytest.raises(PlanError, match="spline"):
         fit_calibration("spline", two(np.array([0.5])), np.array([1]), BINARY)
+
+
+@pytest.mark.parametrize("kind", [Sigmoid, Beta, Isotonic])
+def test_a_row_of_weight_2_is_two_rows(kind: type) -> None:
+    p, y = sample(11, 300, 0.5, 0.4)
+    w = np.random.default_rng(12).integers(1, 4, 300)
+    weighted, repeated = kind.fit(p, y, w.astype(np.float64)), kind.fit(np.repeat(p, w), np.repeat(y, w))
+    assert np.abs(weighted(GRID) - repeated(GRID)).max() < 1e-9
+    assert np.abs(weighted(GRID) - kind.fit(p, y)(GRID)).max() > 1e-3  # the weights do say something
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "beta", "isotonic", "temperature"])
+def test_only_the_ratios_of_weights_count_and_a_row_of_weight_0_is_not_there(method: str) -> None:
+    p, y = sample(13, 400, 0.5, 0.4)
+    w = np.random.default_rng(14).choice([0.0, 1.0, 2.5], 400)
+    found, _ = fit_calibration(method, two(p), y, BINARY, w)
+    scaled, _ = fit_calibration(method, two(p), y, BINARY, 1000 * w)
+    without, _ = fit_calibration(method, two(p[w > 0]), y[w > 0], BINARY, w[w > 0])
+    assert np.abs(found.apply(two(GRID)) - scaled.apply(two(GRID))).max() < 1e-9
+    assert found == without
+    assert found.n_rows == (w > 0).sum()
+
+
+def test_a_temperature_of_weighted_rows_is_that_of_repeated_ones() -> None:
+    p, y = sample(15, 300, 0.5)
+    w = np.random.default_rng(16).integers(1, 4, 300)
+    weighted, _ = fit_calibration("temperature", two(p), y, BINARY, w.astype(np.float64))
+    repeated, _ = fit_calibration("temperature", two(np.repeat(p, w, axis=0)), np.repeat(y, w), BINARY)
+    assert weighted.temperature == pytest.approx(repeated.temperature, rel=1e-6)

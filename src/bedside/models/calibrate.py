@@ -80,9 +80,11 @@ def method_of(spec: Any) -> str:
 
 
 def fit_calibration(
-    spec: Any, p: Array, y: NDArray[np.int64], task: Classify
+    spec: Any, p: Array, y: NDArray[np.int64], task: Classify, w: Array | None = None
 ) -> tuple[Calibration, tuple[Finding, ...]]:
-    """Learn from raw probabilities (rows, classes) and class codes (rows,).
+    """Learn from raw probabilities (rows, classes), class codes (rows,) and weights (rows,), whose scale is nothing.
+
+    A row of weight 0 has no say. Counts are of rows with a say.
 
     Raises DataError, with the n, when a class has fewer than 10 rows (for a temperature: the classes beside the most
     frequent together); `auto` then calibrates nothing and says so in a finding. `auto` is otherwise the sigmoid, or a
@@ -91,6 +93,9 @@ def fit_calibration(
     method = method_of(spec)
     if method == "none":
         return Calibration("none"), ()
+    if w is not None:
+        kept = w > 0
+        p, y, w = p[kept], y[kept], w[kept] / w[kept].mean()
     counts = np.bincount(y, minlength=len(task.classes))
     automatic = method == "auto"
     if automatic:
@@ -108,26 +113,28 @@ def fit_calibration(
             "give a larger tune part, or say calibration: auto (none when there are too few) or none",
         )
     if method == "temperature":
-        return Calibration(method, (), _temperature(p, y), len(y), events), ()
+        return Calibration(method, (), _temperature(p, y, w), len(y), events), ()
     kind = MAPS[method]
     if task.binary:
-        maps = (kind.fit(p[:, 1], y),)
+        maps = (kind.fit(p[:, 1], y, w),)
     else:
-        maps = tuple(kind.fit(p[:, k], (y == k).astype(np.int64)) for k in range(len(task.classes)))
+        maps = tuple(kind.fit(p[:, k], (y == k).astype(np.int64), w) for k in range(len(task.classes)))
     flat = [item for item in maps if isinstance(item, Sigmoid) and item.slope == 0]
     findings = (Finding("calibration_flat", "caution", {"n_events": events}),) if flat else ()
     return Calibration(method, maps, None, len(y), events), findings
 
 
-def _temperature(p: Array, y: NDArray[np.int64]) -> float:
+def _temperature(p: Array, y: NDArray[np.int64], w: Array | None) -> float:
     """The temperature in [e⁻⁵, e⁵] of least log loss. The loss is convex in 1 / T; found by golden section on ln T."""
     from scipy.optimize import minimize_scalar
 
-    order = np.lexsort((*p.T, y))
-    z, y = np.log(np.clip(p[order], EDGE, 1.0)), y[order]
+    w = np.ones(len(y)) if w is None else w
+    order = np.lexsort((w, *p.T, y))
+    z, y, w = np.log(np.clip(p[order], EDGE, 1.0)), y[order], w[order]
 
     def loss(log_t: float) -> float:
-        return float(-np.log(np.clip(_softmax(z / np.exp(log_t))[np.arange(len(y)), y], EDGE, 1)).sum())
+        right = _softmax(z / np.exp(log_t))[np.arange(len(y)), y]
+        return float(-(w * np.log(np.clip(right, EDGE, 1))).sum())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-5.0, 5.0), method="bounded", options={"xatol": 1e-10}).x))
 

@@ -62,6 +62,15 @@ class HasTerms(Protocol):
 
 
 @runtime_checkable
+class SpendsMinutes(Protocol):
+    """A model that turns a budget in minutes into a count of its own (epochs) while it fits."""
+
+    def spent(self) -> dict[str, Any]:
+        """The parameters that repeat this fit without a clock, {} where it had none."""
+        ...
+
+
+@runtime_checkable
 class HasTrees(Protocol):
     """A model whose contributions tree SHAP computes exactly."""
 

@@ -152,6 +152,10 @@ class ImageClassifier(SavedModel):
         """Inputs as images in 0..1 again."""
         return self.learnt.pixels.pictures(inputs)
 
+    def spent(self) -> dict[str, Any]:
+        """The epochs that its budget came to, {} where it had none."""
+        return {} if self.budget is None else {"budget": {"epochs": self.learnt.progress.planned}}
+
     def learning_curve(self) -> Figure:
         """Loss on train and (where there was one) on the search part by epoch, as a tidy table."""
         history = self.learnt.progress.history
