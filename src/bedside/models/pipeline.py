@@ -184,9 +184,9 @@ class Pipeline:
         """The cohort as the model sees it: the fields it was fitted on (never the target), after all steps."""
         return _prepared(self.fitted, cohort)
 
-    def without_clock(self) -> dict[str, Any] | None:
-        """What was asked with every budget in minutes as the trials or epochs that it came to here: `Pipeline(**…)`
-        then does the same on other rows, however busy the machine. None when no minutes were asked for."""
+    def without_clock(self) -> dict[str, Any]:
+        """What was asked, with every budget in minutes as the trials or epochs that it came to here: `Pipeline(**…)`
+        then does the same on other rows, however busy the machine."""
         asked = dict(self.asked)
         tuning, tuned = self.asked["tuning"], self.fitted.tuned
         if tuned is not None and isinstance(tuning, Mapping) and tuning.get("trials") is None:
@@ -194,7 +194,7 @@ class Pipeline:
         name, parameters = catalogue.named(asked["model"])
         if isinstance(self.model, SpendsMinutes) and "minutes" in (parameters.get("budget") or {}):
             asked["model"] = {name: {**parameters, **self.model.spent()}}
-        return None if asked == self.asked else asked
+        return asked
 
     @property
     def fitted(self) -> Fitted:

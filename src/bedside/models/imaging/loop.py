@@ -33,7 +33,7 @@ MOST_EPOCHS = 200  # more than this a budget in minutes never buys
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: `epochs`, or `minutes` that are turned into epochs once, after timing the first (a warmed one)."""
+    """How long to train: `epochs`, or `minutes` that are turned into epochs once, after timing the first."""
 
     epochs: int | None = None
     minutes: float | None = None
