@@ -3,9 +3,9 @@
     python benchmarks/real_data/calibration.py --data ../shared/data --work DIR [--repeats 5]
 
 The recipe's test rows are set aside and never looked at. What remains is split by patient, `repeats` times, into train,
-search, calibrate and judged rows as the recipe would; LightGBM is fitted with its defaults, and each way to calibrate is
-judged on the judged rows: mean log loss, its difference from no calibration with a standard error over repeats (which
-share rows, so that it is a guide and no test), observed : expected events, and the calibration slope.
+search, calibrate and judged rows as the recipe would; LightGBM is fitted with its defaults, and each way to calibrate
+is judged on the judged rows: mean log loss, its difference from no calibration with a standard error over repeats
+(which share rows, so that it is a guide and no test), observed : expected events, and the calibration slope.
 """
 
 from __future__ import annotations
@@ -22,10 +22,8 @@ from bedside.cohort.cohort import Cohort
 from bedside.cohort.run import Run
 from bedside.cohort.split import hold_out
 from bedside.cohort.workspace import Workspace
-from bedside.evidence.metrics import logistic
-from bedside.evidence.metrics.calibration import calibration_slope, logit, oe_ratio
+from bedside.evidence.metrics.calibration import calibration_slope, oe_ratio
 from bedside.models.calibrate import fit_calibration
-from bedside.models.maps import expit
 from bedside.models.pipeline import Pipeline
 from bedside.models.task import Classify
 from bedside.plan import actions
@@ -60,9 +58,6 @@ def development(recipe: str, data: Path, work: Path) -> tuple[Cohort, Plan, Clas
 
 def calibrated(way: str, p: np.ndarray, y: np.ndarray, new: np.ndarray, task: Classify) -> np.ndarray:
     """New probabilities calibrated on (p, y)."""
-    if way == "intercept":
-        x = logit(p, 1e-12)
-        return expit(logistic.fit(np.ones((1, len(y))), y.astype(float), offset=x)[0] + logit(new, 1e-12))
     made, _ = fit_calibration(way, np.column_stack([1 - p, p]), y, task)
     return made.apply(np.column_stack([1 - new, new]))[:, 1]
 
@@ -100,9 +95,7 @@ def main() -> None:
             truth.append(outcome)
             subjects.append([f"{seed}:{each}" for each in judged.frame["subject"].to_list()])
             sizes.append((len(calibrate), int(y.sum()), made.model.learnt.estimator.num_trees()))
-        print(
-            f"\n{recipe}: {len(cohort)} development rows, {given.repeats} repeats; calibrate part of {sizes[0][0]} rows"
-        )
+        print(f"\n{recipe}: {len(cohort)} development rows, {given.repeats} repeats, {sizes[0][0]} to calibrate on")
         print(f"events there and trees by repeat: {[size[1:] for size in sizes]}\n")
         print("| calibration | log loss | minus none | O : E | slope |\n| --- | --- | --- | --- | --- |")
         for way in WAYS:
@@ -110,9 +103,8 @@ def main() -> None:
             y_all, q_all = np.concatenate(truth), np.concatenate(pooled[way])
             oe, slope = oe_ratio(y_all, q_all), calibration_slope(y_all, q_all)
             error = gap.std(ddof=1) / np.sqrt(len(gap))
-            print(
-                f"| {way} | {np.mean(losses[way]):.5f} | {gap.mean():+.5f} ± {error:.5f} | {oe.value:.3f} | {slope.value:.3f} |"
-            )
+            loss, gained = f"{np.mean(losses[way]):.5f}", f"{gap.mean():+.5f} ± {error:.5f}"
+            print(f"| {way} | {loss} | {gained} | {oe.value:.3f} | {slope.value:.3f} |")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from bedside.cohort.digest import canonical_json
 from bedside.errors import DataError, PlanError
 from bedside.evidence.metrics.calibration import logit
 from bedside.models.calibrate import Calibration, fit_calibration
-from bedside.models.maps import Beta, Isotonic, Sigmoid, expit, targets
+from bedside.models.maps import Beta, Intercept, Isotonic, Sigmoid, expit, targets
 from bedside.models.task import Classify
 
 BINARY = Classify("y", ("no", "yes"), "yes")
@@ -45,7 +45,7 @@ def test_calibrated_probabilities_stay(kind: type, near: float) -> None:
     assert np.abs(found(inner) - inner).max() < near
 
 
-@pytest.mark.parametrize("kind", [Sigmoid, Beta, Isotonic])
+@pytest.mark.parametrize("kind", [Intercept, Sigmoid, Beta, Isotonic])
 @pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (0.3, 1), (3, -2), (-1, 0)])
 def test_every_map_is_monotone_and_a_probability(kind: type, slope: float, intercept: float) -> None:
     found = kind.fit(*sample(3, 400, slope, intercept))(GRID)
@@ -129,7 +129,7 @@ def test_a_score_that_ranks_the_wrong_way_is_flattened_and_said() -> None:
     assert [item.id for item in findings] == ["calibration_flat"]
 
 
-@pytest.mark.parametrize("method", ["sigmoid", "isotonic", "beta", "temperature", "none"])
+@pytest.mark.parametrize("method", ["intercept", "sigmoid", "isotonic", "beta", "temperature", "none"])
 @pytest.mark.parametrize("task", [BINARY, THREE])
 def test_json_and_back_is_exact_and_rows_sum_to_one(method: str, task: Classify) -> None:
     rng = np.random.default_rng(9)
@@ -146,7 +146,7 @@ def test_json_and_back_is_exact_and_rows_sum_to_one(method: str, task: Classify)
 def test_the_order_of_rows_does_not_matter() -> None:
     p, y = sample(10, 300, 0.7)
     order = np.random.default_rng(0).permutation(300)
-    for method in ("sigmoid", "isotonic", "beta", "temperature"):
+    for method in ("intercept", "sigmoid", "isotonic", "beta", "temperature"):
         one, _ = fit_calibration(method, two(p), y, BINARY)
         other, _ = fit_calibration(method, two(p)[order], y[order], BINARY)
         assert one == other
@@ -176,7 +176,7 @@ def test_an_unknown_method_is_named() -> None:
         fit_calibration("spline", two(np.array([0.5])), np.array([1]), BINARY)
 
 
-@pytest.mark.parametrize("kind", [Sigmoid, Beta, Isotonic])
+@pytest.mark.parametrize("kind", [Intercept, Sigmoid, Beta, Isotonic])
 def test_a_row_of_weight_2_is_two_rows(kind: type) -> None:
     p, y = sample(11, 300, 0.5, 0.4)
     w = np.random.default_rng(12).integers(1, 4, 300)
@@ -203,3 +203,34 @@ def test_a_temperature_of_weighted_rows_is_that_of_repeated_ones() -> None:
     weighted, _ = fit_calibration("temperature", two(p), y, BINARY, w.astype(np.float64))
     repeated, _ = fit_calibration("temperature", two(np.repeat(p, w, axis=0)), np.repeat(y, w), BINARY)
     assert weighted.temperature == pytest.approx(repeated.temperature, rel=1e-6)
+
+
+def test_the_intercept_is_the_offset_fit_of_a_glm_and_mends_the_mean() -> None:
+    import statsmodels.api as sm
+
+    p, y = sample(21, 800, 1.0, 0.7)
+    found = Intercept.fit(p, y)
+    glm = sm.GLM(y, np.ones(len(y)), family=sm.families.Binomial(), offset=logit(p, 1e-12)).fit(tol=1e-14)
+    assert found.intercept == pytest.approx(glm.params[0], abs=1e-8)
+    assert found(p).mean() == pytest.approx(y.mean(), abs=1e-9)
+
+
+def test_auto_of_a_method_is_that_method_where_there_are_events_for_it() -> None:
+    p, y = sample(22, 400)
+    assert fit_calibration({"auto": "intercept"}, two(p), y, BINARY) == fit_calibration("intercept", two(p), y, BINARY)
+    few, (said,) = fit_calibration({"auto": "intercept"}, two(p), (np.arange(400) < 9).astype(np.int64), BINARY)
+    assert few.method == "none" and said.id == "calibration_skipped"
+    three = np.full((30, 3), 1 / 3)
+    assert fit_calibration({"auto": "intercept"}, three, np.arange(30) % 3, THREE)[0].method == "none"
+    for wrong in ({"auto": "auto"}, {"auto": "platt"}, {"sigmoid": 2}, {"auto": "beta", "n": 3}):
+        with pytest.raises(PlanError, match="is not known|cannot read"):
+            fit_calibration(wrong, two(p), y, BINARY)
+
+
+def test_boosted_trees_get_their_mean_corrected_unless_class_weights_bend_them() -> None:
+    from bedside.models.catalogue import default_calibration
+
+    assert default_calibration("lightgbm") == {"auto": "intercept"}
+    assert default_calibration({"name": "lightgbm", "class_weight": "balanced"}) == "auto"
+    assert default_calibration("logistic") == "none"
+    assert default_calibration("random_forest") == "auto"

@@ -19,7 +19,7 @@ from bedside.evidence.estimate import Finding
 from bedside.models.maps import EDGE, MAPS, Array, Map, Sigmoid, map_from_json
 from bedside.models.task import Classify
 
-METHODS = ("sigmoid", "isotonic", "beta", "temperature", "none", "auto")
+METHODS = ("intercept", "sigmoid", "isotonic", "beta", "temperature", "none", "auto")
 MIN_EVENTS = 10
 
 
@@ -71,12 +71,16 @@ class Calibration:
         return cls(data["method"], maps, temperature, int(data["n_rows"]), int(data["n_events"]))
 
 
-def method_of(spec: Any) -> str:
-    """The method a spec names; raises PlanError for an unknown one."""
+def method_of(spec: Any) -> tuple[str, bool]:
+    """The method a spec names, and whether it may do without where there are too few events (`auto`, which is the
+    sigmoid, or {auto: a method}); raises PlanError for an unknown one."""
     name, parameters = parse_spec("none" if spec is None else spec)
-    if name not in METHODS or parameters:
-        raise PlanError(f"calibration {spec!r} is not known", "one of " + ", ".join(METHODS))
-    return name
+    automatic = name == "auto"
+    if automatic:
+        name = parameters.pop("main", "sigmoid")
+    if name not in METHODS or name == "auto" or parameters:
+        raise PlanError(f"calibration {spec!r} is not known", "one of " + ", ".join(METHODS) + ", or {auto: one}")
+    return name, automatic
 
 
 def fit_calibration(
@@ -87,19 +91,18 @@ def fit_calibration(
     A row of weight 0 has no say. Counts are of rows with a say.
 
     Raises DataError, with the n, when a class has fewer than 10 rows (for a temperature: the classes beside the most
-    frequent together); `auto` then calibrates nothing and says so in a finding. `auto` is otherwise the sigmoid, or a
-    temperature for three or more classes.
+    frequent together); `auto` then calibrates nothing and says so in a finding. Of three or more classes `auto` is a
+    temperature, and {auto: intercept} nothing.
     """
-    method = method_of(spec)
-    if method == "none":
+    method, automatic = method_of(spec)
+    if method == "none" or (automatic and method == "intercept" and not task.binary):
         return Calibration("none"), ()
     if w is not None:
         kept = w > 0
         p, y, w = p[kept], y[kept], w[kept] / w[kept].mean()
     counts = np.bincount(y, minlength=len(task.classes))
-    automatic = method == "auto"
-    if automatic:
-        method = "sigmoid" if task.binary else "temperature"
+    if automatic and method == "sigmoid" and not task.binary:
+        method = "temperature"
     events = int(counts.sum() - counts.max()) if method == "temperature" else int(counts.min())
     if events < MIN_EVENTS:
         if automatic:

@@ -38,6 +38,29 @@ class Map(Protocol):
 
 
 @dataclass(frozen=True)
+class Intercept:
+    """logit p′ = logit p + intercept: recalibration in the large. Source: Steyerberg 2004 (update method 1)."""
+
+    name: ClassVar[str] = "intercept"
+    intercept: float
+
+    @classmethod
+    def fit(cls, p: Array, y: NDArray[np.int64], w: Array | None = None) -> Self:
+        """Maximum likelihood: the mean of the calibrated probabilities is the event rate (of two classes)."""
+        p, y, w = _sorted(p, y, w)
+        (found,) = logistic(np.ones((len(p), 1)), y.astype(np.float64), w, start=(0.0,), offset=logit(p, EDGE))
+        return cls(float(found))
+
+    def __call__(self, p: Array) -> Array:
+        """Calibrated probabilities."""
+        return expit(logit(p, EDGE) + self.intercept)
+
+    def to_json(self) -> dict[str, Any]:
+        """The intercept."""
+        return {"intercept": self.intercept}
+
+
+@dataclass(frozen=True)
 class Sigmoid:
     """logit p′ = slope · logit p + intercept, slope ≥ 0. Source: Platt 1999, with his smoothed targets."""
 
@@ -125,7 +148,7 @@ class Isotonic:
         return {"x": list(self.x), "y": list(self.y)}
 
 
-MAPS: dict[str, Any] = {kind.name: kind for kind in (Sigmoid, Beta, Isotonic)}
+MAPS: dict[str, Any] = {kind.name: kind for kind in (Intercept, Sigmoid, Beta, Isotonic)}
 
 
 def map_from_json(name: str, data: dict[str, Any]) -> Map:
@@ -151,19 +174,20 @@ def _within_reach(p: Array, w: Array) -> Array:
     return np.clip(p, edge, 1 - edge)
 
 
-def logistic(x: Array, t: Array, w: Array, start: Any) -> Array:
-    """Coefficients of least weighted log loss of expit(x · β) against targets in (0, 1), by damped Newton steps."""
+def logistic(x: Array, t: Array, w: Array, start: Any, offset: Array | float = 0.0) -> Array:
+    """Coefficients of least weighted log loss of expit(x · β + offset) against targets in [0, 1], by damped Newton
+    steps."""
     beta = np.array(start, dtype=np.float64)
-    loss = _log_loss(x @ beta, t, w)
+    loss = _log_loss(x @ beta + offset, t, w)
     for _ in range(_STEPS):
-        p = expit(x @ beta)
+        p = expit(x @ beta + offset)
         gradient = x.T @ (w * (p - t))
         if np.abs(gradient).max() < 1e-10 * w.sum():
             break
         hessian = (x * (w * p * (1 - p))[:, None]).T @ x
         step = np.linalg.pinv(hessian, hermitian=True) @ gradient
         size = 1.0
-        while (lower := _log_loss(x @ (beta - size * step), t, w)) > loss and size > 1e-10:
+        while (lower := _log_loss(x @ (beta - size * step) + offset, t, w)) > loss and size > 1e-10:
             size /= 2
         if size <= 1e-10:
             break

@@ -113,10 +113,11 @@ class Pipeline:
         self.asked = {
             "model": model,
             "steps": list(unfitted.default_steps if steps is None else steps),
-            "calibration": method_of(calibration),
+            "calibration": "none" if calibration is None else calibration,
             "threshold": threshold,
             "tuning": tuning,
         }
+        method_of(calibration)
         rule_of(threshold)
         for step in self.asked["steps"]:
             steps_of.build(step)

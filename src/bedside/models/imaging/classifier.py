@@ -61,7 +61,6 @@ class ImageClassifier(SavedModel):
     default_steps: ClassVar[tuple[Any, ...]] = ()
     interpretable: ClassVar[bool] = False
     keeps_rows: ClassVar[bool] = False
-    calibrated: ClassVar[bool] = False
     summary: ClassVar[tuple[str, str]] = ("", "")
     epochs: ClassVar[int] = 40  # without a budget
 

@@ -30,7 +30,7 @@ class LightGBM(Estimator):
     """
 
     name: ClassVar[str] = "lightgbm"
-    calibrated: ClassVar[bool] = True
+    default_calibration: ClassVar[Any] = {"auto": "intercept"}
     default_steps: ClassVar[tuple[Any, ...]] = ("encode",)
     takes_missing: ClassVar[bool] = True
     contribution_scale: ClassVar[str] = "link"
