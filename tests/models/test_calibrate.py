@@ -223,7 +223,7 @@ def test_auto_of_a_method_is_that_method_where_there_are_events_for_it() -> None
     three = np.full((30, 3), 1 / 3)
     assert fit_calibration({"auto": "intercept"}, three, np.arange(30) % 3, THREE)[0].method == "none"
     for wrong in ({"auto": "auto"}, {"auto": "platt"}, {"sigmoid": 2}, {"auto": "beta", "n": 3}):
-        with pytest.raises(PlanError, match="is not known|cannot read"):
+        with pytest.raises(PlanError, match=r"is not known|cannot read"):
             fit_calibration(wrong, two(p), y, BINARY)
 
 
