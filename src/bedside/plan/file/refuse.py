@@ -126,6 +126,9 @@ def _for_task(group: str, plan: Plan, spec: Any, document: Document, path: Path)
     kind = "classify" if plan.task.classify is not None else "regress"
     if kind not in made.tasks:
         raise document.error(path, f"the {group[:-1]} '{name}' is not for a task that would {kind}", "remove it")
+    refuse = getattr(made, "refuse_model", None)
+    if refuse is not None:
+        _build(lambda: refuse(catalogue.build(plan.model.spec)), document, path)
     return made
 
 
