@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.plan.conftest import PLAN
+from tests.plan.conftest import PLAN, forget_plugins
 
 import bedside
-from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
 from bedside.errors import DataError
 from bedside.plan.file import parse_plan
@@ -41,10 +40,10 @@ def reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (info / "entry_points.txt").write_text("[bedside.actions]\nreading = bedside_reading_of_test:Reading\n")
     (info.parent / "bedside_reading_of_test.py").write_text(READING)
     monkeypatch.syspath_prepend(str(info.parent))
-    plugins.catalogue.cache_clear()
+    forget_plugins()
     yield
     monkeypatch.undo()
-    plugins.catalogue.cache_clear()
+    forget_plugins()
 
 
 @pytest.mark.usefixtures("reading")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.plan.conftest import forget_plugins
 
 from bedside.checks.protocol import Check
 from bedside.cohort import plugins
@@ -58,15 +59,10 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         (info / "entry_points.txt").write_text("\n".join(groups))
         monkeypatch.syspath_prepend(str(example))
     monkeypatch.syspath_prepend(str(tmp_path))
-    forget()
+    forget_plugins()
     yield
     monkeypatch.undo()
-    forget()
-
-
-def forget() -> None:
-    plugins.catalogue.cache_clear()
-    glossary.terms.cache_clear()
+    forget_plugins()
 
 
 @pytest.fixture
