@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
+from bedside.cohort.quarantine import Refused
 from bedside.errors import DataError
 from bedside.plan.actions.bench import Bench
 from bedside.plan.file.plan import Plan
 
 
 def read(bench: Bench, plan: Plan, location: Path | str, base: Path) -> dict[str, Any]:
-    """Read the data as it is: nothing changed, everything digested."""
+    """Read the data as it is: nothing changed, everything digested; what the reader leaves out goes to quarantine."""
+    from bedside.intake.protocol import SetsAside
+
     reader = plugins.build("readers", {"name": plan.cohort.read, **reader_parameters(plan, base)})
-    cohort = reader.read(location)
+    refused: Sequence[Refused] = ()
+    if isinstance(reader, SetsAside):
+        cohort, refused = reader.read_setting_aside(location)
+    else:
+        cohort = reader.read(location)
+    for each in refused:
+        bench.quarantine.put(each)
     if len(cohort) == 0:
         raise DataError(f"{location}: no rows", "check the file and the reader's parameters")
     return kept_as_read(bench, cohort, {"name": plan.cohort.read, **_alike(reader, plan, cohort)})

@@ -9,6 +9,7 @@ from typing import Any
 
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import json_digest
+from bedside.cohort.quarantine import Quarantine
 from bedside.cohort.workspace import Workspace
 from bedside.evidence.gates import Judgement, Stage, StageDecision
 from bedside.plan import actions
@@ -49,7 +50,7 @@ class Conductor:
             plan,
             document if document is not None else Document(plan.to_json(), "the plan"),
             workspace,
-            Bench(workspace.store, workspace.cache / "scratch", self.threads),
+            Bench(workspace.store, workspace.cache / "scratch", self.threads, Quarantine(workspace.quarantine)),
             Memo(workspace.memo_url, workspace.lock, self.threads),
             progress if progress is not None else (lambda _label, _state, _seconds: None),
         )
