@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
@@ -20,7 +21,9 @@ from bedside.cohort.run import Run
 from bedside.cohort.split import k_fold
 from bedside.errors import BedsideError, MissingExtra, PlanError
 from bedside.models import catalogue
-from bedside.models.task import Classify, Task
+from bedside.models.per_label import for_task
+from bedside.models.predictions import Predictions
+from bedside.models.task import Classify, Multilabel, Regress, Task
 from bedside.prepare import steps as steps_of
 
 MAX_TRIALS = 500
@@ -113,14 +116,14 @@ def tune(
         study.tell(trial, loss)
         table.append({"parameters": parameters, "loss": loss})
     best = min(table, key=lambda row: row["loss"])["parameters"]
-    return Tuned(best, "log_loss" if isinstance(task, Classify) else "mean_squared_error", tuning.folds, tuple(table))
+    return Tuned(best, "mean_squared_error" if isinstance(task, Regress) else "log_loss", tuning.folds, tuple(table))
 
 
 def _losses(
     name: str, steps: Sequence[Any], train: Cohort, search: Cohort | None, *, task: Task, run: Run, folds: int
 ) -> Callable[[Mapping[str, Any]], float]:
     """A function from parameters to their cross-validated loss; what does not depend on them is done once."""
-    stratify = task.target if isinstance(task, Classify) else None
+    stratify = None if isinstance(task, Regress) else task.strata
     prepared = []
     for fold in k_fold(train, folds=folds, tune=0.0, stratify=stratify, seed=run.seed).folds:
         fitted = steps_of.fit_all(steps, train.take(fold.train), run)
@@ -137,16 +140,24 @@ def _losses(
         kind = plugins.load("models", name)
         total, rows = 0.0, 0
         for inside, aside, outside in prepared:
-            found = kind(**parameters).fit(inside, aside, task=task, run=run).predict(outside)
-            y = task.truth(outside)
-            if isinstance(task, Classify):
-                each = -np.log(np.clip(found.probabilities[np.arange(len(y)), y.astype(np.int64)], _FLOOR, 1))
-            else:
-                each = (found.score - y) ** 2
-            total, rows = total + float(each.sum()), rows + len(y)
+            found = for_task(kind(**parameters), task).fit(inside, aside, task=task, run=run).predict(outside)
+            each = _each_loss(found, outside, task)
+            total, rows = total + float(each.sum()), rows + len(each)
         return total / rows
 
     return loss
+
+
+def _each_loss(found: Predictions, cohort: Cohort, task: Task) -> NDArray[np.float64]:
+    """Log loss of each row (of each label it knows, one under the other), or squared error."""
+    if isinstance(task, Multilabel):
+        y, p = task.truth(cohort), found.probabilities
+        own = np.where(y == 1, p, 1 - p)[y >= 0]
+    elif isinstance(task, Classify):
+        own = found.probabilities[np.arange(len(cohort)), task.truth(cohort)]
+    else:
+        return np.asarray((found.score - task.truth(cohort)) ** 2)
+    return np.asarray(-np.log(np.clip(own, _FLOOR, 1)))
 
 
 def _study(seed: int) -> Any:
