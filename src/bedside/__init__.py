@@ -22,9 +22,9 @@ _PUBLIC = {
     "assess": "bedside.plan.assess",
     "from_pandas": "bedside.intake.frames",
     "from_polars": "bedside.intake.frames",
-    "open_release": "bedside.plan.opened",
+    "open_release": "bedside.plan.release.opened",
     "run": "bedside.plan.api",
-    "verify_release": "bedside.plan.verify",
+    "verify_release": "bedside.plan.release.verify",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

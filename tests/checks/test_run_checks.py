@@ -126,7 +126,7 @@ def test_same_seed_same_digest_and_names_of_subjects_do_not_matter(clustered, ru
 
 def test_the_recomputable_checks_need_only_what_a_release_keeps(clustered):
     """Outcome and groups with keyed ids give the same evidence: what `verify` relies on."""
-    from bedside.plan.contents import keyed_rows
+    from bedside.plan.release.rows import keyed_rows
 
     kept = keyed_rows(clustered.cohort, ["died", "age", "sex"], b"key")
     frame = clustered.predictions.frame.with_columns(kept["row_id"].alias("row_id"))

@@ -210,3 +210,64 @@ def test_real_folders(shared_data: Path) -> None:
         shared_data / "cxr" / "covid_chestxray_cc"
     )
     assert len(covid) == 120 and covid.n_subjects == 67
+
+
+def mask(path: Path, shape: tuple[int, int] = (6, 9), value: int = 1) -> np.ndarray:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    marked = np.zeros(shape, dtype=np.uint8)
+    marked[1:3, 2:5] = value
+    Image.fromarray(marked).save(path)
+    return marked > 0
+
+
+def test_masks_come_from_a_folder_or_a_column(folder: Path) -> None:
+    from bedside.prepare.arrays import Masks
+
+    expected = mask(folder / "lesions" / "malignant" / "c.png")
+    mask(folder / "lesions" / "malignant" / "d.png", value=255)  # its image is a .jpg
+    mask(folder / "marks" / "one.png")
+    rows = [
+        {"file": name, "label": name.split("/")[0], "mark": "marks/one.png" if name.endswith("a.png") else ""}
+        for name in ("benign/a.png", "benign/b.png", "malignant/c.png", "malignant/d.jpg")
+    ]
+    table(folder / "labels.csv", rows)
+    cohort = Images(labels="labels.csv", target="label", mask={"lesion": "lesions", "marker": "mark"}).read(folder)
+    assert [(cohort.schema[name].kind, cohort.schema[name].roles) for name in ("lesion", "marker")] == [
+        ("mask", ())
+    ] * 2
+    assert [item.name for item in cohort.schema.inputs] == ["image"]
+    lesions, marks = Masks(cohort, "lesion"), Masks(cohort, "marker")
+    assert [each is None for each in lesions] == [True, True, False, False]
+    assert [each is None for each in marks] == [False, True, True, True]
+    for each in (lesions[2], lesions[3], marks[0]):
+        assert each is not None and each.dtype == bool
+        np.testing.assert_array_equal(each, expected)
+    one = Images(target="class", mask="lesions").read(folder)  # a subfolder a class: the masks are no class
+    assert set(one["class"]) == {"benign", "malignant", "marks"} and one.schema["mask"].kind == "mask"
+    assert Images(labels="labels.csv", target="label", mask="lesions").read_new(folder).schema.names == [
+        "image",
+        "width",
+        "height",
+        "mode",
+    ]
+    assert "mask" not in Images(labels="labels.csv", mask="lesions").like(cohort.schema)
+
+
+def test_a_mask_that_does_not_fit_is_refused(folder: Path) -> None:
+    reader = Images(labels="labels.csv", target="label", mask="lesions")
+    with pytest.raises(DataError, match="no column 'lesions'"):
+        reader.read(folder)
+    with pytest.raises(DataError, match="'lesions' is no column and no folder"):
+        Images(target="class", mask="lesions").read(folder)
+    mask(folder / "lesions" / "other.png")
+    with pytest.raises(DataError, match="called like an image"):
+        reader.read(folder)
+    mask(folder / "lesions" / "benign" / "a.png", shape=(6, 8))
+    with pytest.raises(DataError, match=r"lesions/benign/a\.png: mask and image differ in size: 8 × 6 and 9 × 6"):
+        reader.read(folder)
+    (folder / "lesions" / "benign" / "a.png").unlink()
+    picture(folder / "lesions" / "benign" / "a.jpg", 1)
+    with pytest.raises(DataError, match="JPEG is not exact"):
+        reader.read(folder)
+    with pytest.raises(DataError, match="mask is"):
+        Images(mask=3)

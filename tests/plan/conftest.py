@@ -9,7 +9,7 @@ import pytest
 
 import bedside
 from bedside.cohort.cohort import Cohort
-from bedside.plan.outcome import Outcome
+from bedside.plan.conduct.outcome import Outcome
 from bedside.synth.admissions import simulate
 
 PLAN: dict[str, Any] = {

@@ -26,8 +26,9 @@ from bedside.cohort.digest import sha256_hex
 from bedside.cohort.workspace import Workspace
 from bedside.evidence.keys import load_or_create_key, trusted_keys
 from bedside.models.digest import read_listing, write_listing
-from bedside.plan.release import SIGNATURE, seal
-from bedside.plan.verify import verify_release
+from bedside.plan.release.layout import SIGNATURE
+from bedside.plan.release.publish import seal
+from bedside.plan.release.verify import verify_release
 
 NAMES = ["Meyer", "Okafor", "Wang", "Nowak"]
 IDENTITY = re.compile("MRN[0-9]|" + "|".join(NAMES))

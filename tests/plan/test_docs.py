@@ -22,9 +22,10 @@ from bedside.evidence.policy import POLICIES
 from bedside.intake.tables import Tables
 from bedside.models.calibrate import METHODS
 from bedside.models.threshold import RULES
-from bedside.plan import contents
-from bedside.plan.plan_file import Plan, ReleaseSpec, SearchSpec, SplitSpec, TaskSpec, json_schema, parse_plan
-from bedside.plan.validate import ALWAYS, refuse_bad_plan
+from bedside.plan.file.defaults import ALWAYS
+from bedside.plan.file.plan import Plan, ReleaseSpec, SearchSpec, SplitSpec, TaskSpec, json_schema, parse_plan
+from bedside.plan.file.refuse import refuse_bad_plan
+from bedside.plan.release import contents
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

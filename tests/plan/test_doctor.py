@@ -20,7 +20,7 @@ from bedside.evidence.keys import load_or_create_key
 from bedside.evidence.ledger import Ledger
 from bedside.plan import doctor
 from bedside.plan.doctor import EXTRAS, Item, healthy, workspace_items
-from bedside.plan.memo import Memo
+from bedside.plan.memo.memo import Memo
 
 
 @pytest.fixture

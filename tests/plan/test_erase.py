@@ -20,8 +20,8 @@ from bedside.cohort.workspace import Workspace
 from bedside.evidence.keys import trusted_keys
 from bedside.evidence.ledger import Ledger
 from bedside.plan.erase import erase
-from bedside.plan.scratch import resumable_folder, scratch_folder, sweep
-from bedside.plan.verify import verify_release
+from bedside.plan.memo.scratch import resumable_folder, scratch_folder, sweep
+from bedside.plan.release.verify import verify_release
 from bedside.synth.admissions import simulate
 
 KNN = {**PLAN, "name": "nearest", "model": "knn", "checks": ["performance"], "gates": {"auroc": 0.5}}
@@ -87,7 +87,7 @@ def test_the_checkpoints_of_a_killed_fit_are_removed_and_those_of_a_living_one_a
 
 def test_the_scratch_of_a_killed_process_is_swept_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
     source = (
-        "import os, sys\nfrom pathlib import Path\nfrom bedside.plan.scratch import scratch_folder\n"
+        "import os, sys\nfrom pathlib import Path\nfrom bedside.plan.memo.scratch import scratch_folder\n"
         "with scratch_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'rows').write_text('patients')\n    os.kill(os.getpid(), 9)\n"
     )

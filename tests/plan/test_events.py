@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 import bedside
-from bedside.plan.opened import open_release
-from bedside.plan.verify import verify_release
+from bedside.plan.release.opened import open_release
+from bedside.plan.release.verify import verify_release
 
 PLAN = """\
 plan: 1

@@ -10,8 +10,8 @@ import pytest
 
 from bedside.cohort.cohort import Cohort
 from bedside.evidence.estimate import Estimate
-from bedside.plan.external import Validation, recalibrated, validate
-from bedside.plan.opened import open_release
+from bedside.plan.release.external import Validation, recalibrated, validate
+from bedside.plan.release.opened import open_release
 from bedside.synth.admissions import simulate
 
 TARGET = "died_in_hospital"

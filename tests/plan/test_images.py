@@ -19,14 +19,14 @@ from scipy.ndimage import gaussian_filter
 from bedside.cohort import Workspace
 from bedside.errors import DataError
 from bedside.evidence.keys import trusted_keys
-from bedside.plan.answer import answer_table, read_like
+from bedside.plan.conduct.conductor import Conductor
+from bedside.plan.conduct.outcome import Outcome
 from bedside.plan.erase import erase
-from bedside.plan.opened import Opened, open_release
-from bedside.plan.outcome import Outcome
-from bedside.plan.plan_file import load_plan
-from bedside.plan.run import Conductor
-from bedside.plan.validate import refuse_bad_plan
-from bedside.plan.verify import verify_release
+from bedside.plan.file.plan import load_plan
+from bedside.plan.file.refuse import refuse_bad_plan
+from bedside.plan.release.answer import answer_table, read_like
+from bedside.plan.release.opened import Opened, open_release
+from bedside.plan.release.verify import verify_release
 
 PLAN = """
 plan: 1

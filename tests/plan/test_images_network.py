@@ -18,12 +18,12 @@ from bedside.cohort import Workspace
 from bedside.cohort.manifest import manifest
 from bedside.evidence.keys import trusted_keys
 from bedside.models.example_images import example_images
-from bedside.plan.answer import answer_table, read_like
-from bedside.plan.opened import open_release
-from bedside.plan.outcome import Outcome
-from bedside.plan.plan_file import load_plan
-from bedside.plan.run import Conductor
-from bedside.plan.verify import verify_release
+from bedside.plan.conduct.conductor import Conductor
+from bedside.plan.conduct.outcome import Outcome
+from bedside.plan.file.plan import load_plan
+from bedside.plan.release.answer import answer_table, read_like
+from bedside.plan.release.opened import open_release
+from bedside.plan.release.verify import verify_release
 
 PLAN = """
 plan: 1

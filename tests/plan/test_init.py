@@ -20,12 +20,12 @@ from bedside.cli import app
 from bedside.errors import BedsideError, DataError, PlanError
 from bedside.evidence.metrics.samplesize import n_for_auroc, n_for_proportion
 from bedside.intake.tables import Tables
-from bedside.plan import names
-from bedside.plan.draft_gates import binormal_logits
-from bedside.plan.init import Wishes, Written, init
-from bedside.plan.look import Look, likely_positive, look
-from bedside.plan.plan_file import load_plan
-from bedside.plan.validate import refuse_bad_plan
+from bedside.plan.file.plan import load_plan
+from bedside.plan.file.refuse import refuse_bad_plan
+from bedside.plan.init import names
+from bedside.plan.init.draft_gates import binormal_logits
+from bedside.plan.init.init import Wishes, Written, init
+from bedside.plan.init.look import Look, likely_positive, look
 from bedside.synth.admissions import simulate
 from bedside.synth.export import write_csv
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bedside.plan.memo import Memo
+from bedside.plan.memo.memo import Memo
 
 
 @contextmanager

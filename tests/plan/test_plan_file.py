@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bedside.errors import PlanError
-from bedside.plan.plan_file import Plan, parse_plan
-from bedside.plan.validate import baselines, checks_of, refuse_bad_plan
+from bedside.plan.file.defaults import baselines, checks_of
+from bedside.plan.file.plan import Plan, parse_plan
+from bedside.plan.file.refuse import refuse_bad_plan
 
 GOOD = """\
 plan: 1
@@ -129,7 +130,7 @@ def test_the_published_schema_accepts_the_plan() -> None:
     import jsonschema
     import yaml
 
-    from bedside.plan.plan_file import json_schema
+    from bedside.plan.file.plan import json_schema
 
     jsonschema.validate(yaml.safe_load(GOOD.replace("on: tune", "'on': tune").replace("yes", "'yes'")), json_schema())
     assert isinstance(Plan.model_json_schema(), dict)

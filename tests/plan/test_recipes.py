@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bedside.plan.api import run
-from bedside.plan.plan_file import load_plan
-from bedside.plan.validate import refuse_bad_plan
+from bedside.plan.file.plan import load_plan
+from bedside.plan.file.refuse import refuse_bad_plan
 
 RECIPES = sorted(
     (Path(str(item)) for item in resources.files("bedside.recipes").iterdir() if item.name.endswith(".yaml")),

@@ -19,9 +19,9 @@ from bedside.cohort.workspace import Workspace
 from bedside.errors import BedsideError, IntegrityError
 from bedside.evidence.keys import load_or_create_key, trusted_keys
 from bedside.evidence.ledger import Ledger
-from bedside.plan.approve import approve, obstacles, stage_now
-from bedside.plan.opened import open_release
-from bedside.plan.verify import Verification, verify_release
+from bedside.plan.release.approve import approve, obstacles, stage_now
+from bedside.plan.release.opened import open_release
+from bedside.plan.release.verify import Verification, verify_release
 
 
 def results(verification: Verification) -> dict[str, str]:
@@ -84,7 +84,8 @@ def test_evidence_that_does_not_follow_from_the_rows_is_found_even_when_signed(
     release: Path, tmp_path: Path, home: Path
 ) -> None:
     """Somebody with a key polishes a number and signs again: the signature holds, the recomputation does not."""
-    from bedside.plan.release import SIGNATURE, seal
+    from bedside.plan.release.layout import SIGNATURE
+    from bedside.plan.release.publish import seal
 
     folder = copied(release, tmp_path)
     pieces = json.loads((folder / "evidence.json").read_bytes())
@@ -101,7 +102,8 @@ def test_evidence_that_does_not_follow_from_the_rows_is_found_even_when_signed(
 
 def test_an_estimate_left_out_of_the_evidence_is_found(release: Path, tmp_path: Path) -> None:
     """Somebody with a key leaves out the group that does worst and signs again."""
-    from bedside.plan.release import SIGNATURE, seal
+    from bedside.plan.release.layout import SIGNATURE
+    from bedside.plan.release.publish import seal
 
     folder = copied(release, tmp_path)
     pieces = json.loads((folder / "evidence.json").read_bytes())
@@ -114,7 +116,8 @@ def test_an_estimate_left_out_of_the_evidence_is_found(release: Path, tmp_path: 
 
 
 def test_verdicts_that_do_not_follow_from_the_evidence_are_found(release: Path, tmp_path: Path) -> None:
-    from bedside.plan.release import SIGNATURE, seal
+    from bedside.plan.release.layout import SIGNATURE
+    from bedside.plan.release.publish import seal
 
     folder = copied(release, tmp_path)
     plan = (folder / "plan.yaml").read_text()
@@ -126,7 +129,8 @@ def test_verdicts_that_do_not_follow_from_the_evidence_are_found(release: Path, 
 
 def sealed_again(folder: Path, tmp_path: Path, change: dict[str, Any]) -> Path:
     """The release with the record or evidence changed by somebody who has a key, and signs it all again."""
-    from bedside.plan.release import SIGNATURE, seal
+    from bedside.plan.release.layout import SIGNATURE
+    from bedside.plan.release.publish import seal
 
     for name, edit in change.items():
         data = json.loads((folder / name).read_bytes())
@@ -247,7 +251,7 @@ def test_without_rows_integrity_holds_and_recomputation_is_unknown(admissions: C
 @pytest.mark.parametrize("body", [b"[]", b"{", b'{"format": 1, "stage": "boss"}'])
 def test_an_approval_that_says_nothing_is_refused(release: Path, tmp_path: Path, body: bytes) -> None:
     from bedside.evidence.signing import sign
-    from bedside.plan.approve import APPROVAL_PAYLOAD
+    from bedside.plan.release.approve import APPROVAL_PAYLOAD
 
     folder = copied(release, tmp_path)
     (folder / "approvals").mkdir(exist_ok=True)

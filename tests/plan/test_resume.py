@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from bedside.plan.scratch import resumable_folder, sweep
+from bedside.plan.memo.scratch import resumable_folder, sweep
 
 
 def test_what_a_killed_process_left_is_found_again(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from bedside.plan.scratch import resumable_folder\n"
+        "from bedside.plan.memo.scratch import resumable_folder\n"
         "with resumable_folder(Path(sys.argv[1]), 'work') as folder:\n"
         "    (folder / 'epoch').write_text('7')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -12,7 +12,7 @@ from tests.plan.conftest import PLAN
 import bedside
 from bedside.cohort.cohort import Cohort
 from bedside.errors import BedsideError, DataError, PlanError
-from bedside.plan.outcome import Outcome
+from bedside.plan.conduct.outcome import Outcome
 
 
 def test_the_first_landing_holds(outcome: Outcome) -> None:

@@ -20,9 +20,9 @@ from bedside.cohort.workspace import Workspace
 from bedside.evidence.keys import trusted_keys
 from bedside.intake.tables import Tables
 from bedside.models.task import Classify
-from bedside.plan.answer import answer_table, read_like
-from bedside.plan.opened import Opened, open_release
-from bedside.plan.verify import verify_release
+from bedside.plan.release.answer import answer_table, read_like
+from bedside.plan.release.opened import Opened, open_release
+from bedside.plan.release.verify import verify_release
 from bedside.synth.admissions import simulate
 from bedside.synth.export import write_csv
 
@@ -173,7 +173,7 @@ def test_a_cohort_whose_outcome_is_of_another_kind_is_refused(opened: Opened, pl
     kind = "category" if way.name == "number" else "number"
     from bedside.cohort.schema import Field
     from bedside.errors import DataError
-    from bedside.plan.external import validate
+    from bedside.plan.release.external import validate
 
     changed = other.with_columns(
         {way.target: wrong.cast(pl.Float64) if kind == "number" else wrong}, [Field(way.target, kind, ("target",))]

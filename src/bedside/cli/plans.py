@@ -48,7 +48,7 @@ def report(
 ) -> None:
     """Render the report of a run or release again, with overrides signed since, as a page or as JSON."""
     from bedside.evidence.keys import trusted_keys
-    from bedside.plan.reporting import render_again
+    from bedside.plan.render_again import render_again
 
     print(f"report   {render_again(folder, out, trusted_keys(open_workspace(home).keys))}")
 

@@ -11,7 +11,7 @@ from bedside.cli.app import Home, Seed, Threads, app, open_workspace
 from bedside.errors import BedsideError
 
 if TYPE_CHECKING:
-    from bedside.plan.opened import Opened
+    from bedside.plan.release.opened import Opened
 
 Untrusted = Annotated[bool, typer.Option("--untrusted", help="Load it although its signer is unknown.")]
 
@@ -26,7 +26,7 @@ def verify(
     from bedside.cohort.workspace import Workspace
     from bedside.evidence.keys import trusted_keys
     from bedside.evidence.ledger import Ledger
-    from bedside.plan.verify import verify_release
+    from bedside.plan.release.verify import verify_release
 
     place = home if home is not None else Path(".bedside")
     workspace = Workspace(place) if place.exists() else None
@@ -48,8 +48,8 @@ def approve(
 ) -> None:
     """Sign a release up (or down) to a stage in your own name. An override shows in red for ever."""
     from bedside.evidence.keys import load_or_create_key, trusted_keys
-    from bedside.plan.approve import approve as sign_approval
-    from bedside.plan.opened import open_release
+    from bedside.plan.release.approve import approve as sign_approval
+    from bedside.plan.release.opened import open_release
 
     gates, reasons = override or [], reason or []
     if len(gates) != len(reasons):
@@ -89,9 +89,9 @@ def validate(
 
     from bedside.cli.terminal import show_validation
     from bedside.evidence.keys import trusted_keys
-    from bedside.plan.answer import read_like
-    from bedside.plan.external import validate as judge_locally
-    from bedside.plan.opened import open_release
+    from bedside.plan.release.answer import read_like
+    from bedside.plan.release.external import validate as judge_locally
+    from bedside.plan.release.opened import open_release
 
     opened = open_release(release, trusted_keys(open_workspace(home).keys))
     refuse_stranger(opened, untrusted=untrusted)
@@ -112,8 +112,8 @@ def predict(
     """Answer new rows: the release's own cleaning, steps, model, calibration and threshold, replayed."""
     from bedside.cli.terminal import show_answers
     from bedside.evidence.keys import trusted_keys
-    from bedside.plan.answer import answer_table, read_like
-    from bedside.plan.opened import open_release
+    from bedside.plan.release.answer import answer_table, read_like
+    from bedside.plan.release.opened import open_release
 
     if (data is None) == (not example):
         raise BedsideError("nothing to answer" if data is None else "both DATA and --example", "give one of them")

@@ -45,8 +45,8 @@ def init(
 
     Nothing is fitted and nothing is sent anywhere. Exit code 2 when the data does not tell what is to be predicted.
     """
-    from bedside.plan.init import Wishes
-    from bedside.plan.init import init as write_plan
+    from bedside.plan.init.init import Wishes
+    from bedside.plan.init.init import init as write_plan
 
     wishes = Wishes(target, subject, positive, risk, by, interpretable)
     asked = None if yes or not sys.stdin.isatty() else Terminal()

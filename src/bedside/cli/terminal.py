@@ -23,11 +23,11 @@ from bedside.evidence.report.numbers import estimate_text
 from bedside.models.catalogue import Entry
 from bedside.plan.assess import Assessment
 from bedside.plan.compare import Comparison
+from bedside.plan.conduct.outcome import Outcome
 from bedside.plan.demo import Shown
-from bedside.plan.external import Validation
-from bedside.plan.opened import Opened
-from bedside.plan.run import Outcome
-from bedside.plan.verify import Verification
+from bedside.plan.release.external import Validation
+from bedside.plan.release.opened import Opened
+from bedside.plan.release.verify import Verification
 
 MARKS = {"pass": ("✓", "green"), "fail": ("✕", "red"), "not_enough": ("?", "yellow")}
 RESULTS = {"ok": ("✓", "green"), "fail": ("✕", "red"), "unknown": ("?", "yellow")}

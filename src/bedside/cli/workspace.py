@@ -39,7 +39,7 @@ def schema() -> None:
     """Print the JSON Schema of a plan, for an editor."""
     import json
 
-    from bedside.plan.plan_file import json_schema
+    from bedside.plan.file.plan import json_schema
 
     print(json.dumps(json_schema(), indent=1))
 

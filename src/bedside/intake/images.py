@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import polars as pl
@@ -13,19 +12,29 @@ import polars as pl
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import json_digest
 from bedside.cohort.files import Files, FolderFiles
-from bedside.cohort.schema import Field
+from bedside.cohort.manifest import Manifest
+from bedside.cohort.schema import Field, Schema
 from bedside.errors import DataError
 from bedside.intake.assemble import assemble, origin_of
 from bedside.intake.declare import column_names
+from bedside.intake.image_files import SUFFIXES, bytes_of, inside, listing, looks_like_image
+from bedside.intake.masks import describe_mask, mask_fields, mask_paths, sources_of
 from bedside.intake.pixels import describe
 from bedside.intake.source import locate
 from bedside.intake.stacks import is_stack, read_stack
 from bedside.intake.tables import Tables
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".ima", ".npy")
-LARGEST = 1 << 30  # bytes of one file
 MODE = Field("mode", "category", (), label="pixel mode")
 FIELDS = (Field("image", "image"), Field("width", "number", ()), Field("height", "number", ()), MODE)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What a label table says of each named file, in order: fields, their columns, and the subject where it is told."""
+
+    fields: list[Field]
+    frame: pl.DataFrame
+    subject: pl.Series | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,9 @@ class Images:
     (`target`, `subject`, `site`, `time`, `weight`, `sensitive`) and those named in `columns` or `fields` are read, and
     only the latter are inputs. Without `labels`, `target` names a field made of the first subfolder's name. A path to
     one file gives one row; a .npz file holds stacks (`train_images`, `train_labels` …) with the part in `part`.
+
+    `mask` names a column of paths or a folder of files called like the images, which makes a field `mask` (kind "mask",
+    no input, empty where an image has none); `{lesion: masks, marker: markers}` makes several.
 
     `window` (low, high) are stored pixel values that become 0 and 1. `damaged` says whether a file that cannot be read
     stops the reading ("stop") or is left out and told ("leave_out").
@@ -53,6 +65,7 @@ class Images:
     columns: Any = None
     missing: Any = None
     window: Sequence[float] | None = None
+    mask: Any = None
     damaged: str = "stop"
 
     name: ClassVar[str] = "images"
@@ -66,13 +79,16 @@ class Images:
             if len(self.window) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:
                 raise DataError(f"window is {self.window!r}", "write [low, high] in stored pixel values")
         if self.labels is not None:
-            _inside(self.labels, "labels")
+            inside(self.labels, "labels")
+        sources_of(self.mask)
 
     def read(self, path: Path | str) -> Cohort:
         """The cohort of a folder, of one image file, or of a stack."""
         place = Path(path)
         if place.is_file():
             if is_stack(place):
+                if self.mask is not None:
+                    raise DataError(f"{place}: a stack has no masks", "give images and masks as files")
                 return read_stack(place, self.target, self.window)
             return self._cohort(place.parent, [place.name], None, {"format": "file"})
         if not place.is_dir():
@@ -82,15 +98,21 @@ class Images:
         return self._labelled(place, place / self.labels)
 
     def read_new(self, path: Path | str) -> Cohort:
-        """Images to be answered: as `read`, but the label table may be absent and the outcome is not looked for."""
+        """Images to be answered: as `read`, but the label table may be absent; outcome and masks are not looked for."""
         place = Path(path)
-        reader = replace(self, target=None)
+        reader = replace(self, target=None, mask=None)
         if self.labels is not None and not (place / self.labels).is_file():
             reader = replace(reader, labels=None)
         return reader.read(place)
 
+    def like(self, schema: Schema) -> dict[str, Any]:
+        """What was given, but for the masks, which later images need not have."""
+        given = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "mask"}
+        return {name: value for name, value in given.items() if value is not None}
+
     def _unlabelled(self, folder: Path) -> Cohort:
-        names = [name for name in _listing(folder) if _looks_like_image(folder / name)]
+        beside = tuple(f"{place.rstrip('/')}/" for place in sources_of(self.mask).values())
+        names = [name for name in listing(folder) if looks_like_image(folder / name) and not name.startswith(beside)]
         if not names:
             raise DataError(f"{folder}: no image lies in this folder", f"known are {', '.join(SUFFIXES)}")
         table = None
@@ -102,44 +124,48 @@ class Images:
                     "give each class a subfolder, or name the label table with `labels`",
                 )
             classes = pl.Series(self.target, [name.split("/")[0] for name in names], dtype=pl.String)
-            table = ([Field(self.target, "category", ("target",))], pl.DataFrame([classes]), None)
-        return self._cohort(folder, names, table, {"format": "folder"})
+            table = _Table([Field(self.target, "category", ("target",))], pl.DataFrame([classes]))
+        masks = {field: mask_paths(folder, place, names, None) for field, place in sources_of(self.mask).items()}
+        return self._cohort(folder, names, table, {"format": "folder"}, masks)
 
     def _labelled(self, folder: Path, path: Path) -> Cohort:
         if not path.is_file():
             raise DataError(f"{path}: there is no label table", "name it with `labels`, relative to the folder")
         column = self.file if self.file is not None else self._file_column(folder, path)
         asked = (*column_names("columns", self.columns), *_declared(self.fields))
+        masked = [place for place in sources_of(self.mask).values() if not (folder / place).is_dir()]
         tables = Tables(
-            fields={**_as_mapping(self.fields), column: {"kind": "text", "roles": []}},
+            fields={**_as_mapping(self.fields), **{each: {"kind": "text", "roles": []} for each in (column, *masked)}},
             target=self.target,
             subject=self.subject,
             site=self.site,
             time=self.time,
             weight=self.weight,
             sensitive=self.sensitive,
-            columns=[column, *asked],
+            columns=[column, *masked, *asked],
             missing=self.missing,
         )
         read = tables.read(path)
         fields = [
             item if item.name in asked else replace(item, roles=tuple(r for r in item.roles if r != "input"))
             for item in read.schema.fields
-            if item.name != column
+            if item.name not in (column, *masked)
         ]
-        taken = sorted({item.name for item in fields} & {item.name for item in FIELDS})
+        own = {*(item.name for item in FIELDS), *sources_of(self.mask)}
+        taken = sorted({item.name for item in fields} & own)
         if taken:
             raise DataError(f"{path}: the columns {taken} are called like the image's own fields", "rename them")
         names = self._named(folder, path, read[column])
         subject = read["subject"] if read.schema.identity == "declared" else None
         frame = read.frame.select([item.name for item in fields])
         about = {"format": "folder", "labels": read.lineage[0].to_json(), "file": column}
-        return self._cohort(folder, names, (fields, frame, subject), about)
+        masks = {field: mask_paths(folder, place, names, read.frame) for field, place in sources_of(self.mask).items()}
+        return self._cohort(folder, names, _Table(fields, frame, subject), about, masks)
 
     def _file_column(self, folder: Path, path: Path) -> str:
         """The column whose values most often name a file of the folder."""
         table = Tables().read(path)
-        there = set(_listing(folder))
+        there = set(listing(folder))
         texts = [item.name for item in table.schema.fields if item.kind in ("text", "category")]
         found = {name: int(table[name].is_in(list(there)).sum()) for name in texts}
         best = max(found, key=lambda name: found[name], default=None)
@@ -155,7 +181,7 @@ class Images:
         if values.null_count():
             rows = values.is_null().arg_true()
             raise DataError(f"{path}: column '{values.name}' is empty in row {rows[0] + 1}", "leave such rows out")
-        names = [_inside(value, f"{path}: column '{values.name}'") for value in values.to_list()]
+        names = [inside(value, f"{path}: column '{values.name}'") for value in values.to_list()]
         if len(set(names)) < len(names):
             twice = next(name for i, name in enumerate(names) if name in names[:i])
             raise DataError(f"{path}: column '{values.name}' names {twice} more than once", "keep one row a file")
@@ -165,42 +191,55 @@ class Images:
         self,
         folder: Path,
         names: Sequence[str],
-        table: tuple[list[Field], pl.DataFrame, pl.Series | None] | None,
+        table: _Table | None,
         about: Mapping[str, Any],
+        masks: Mapping[str, Sequence[str | None]] | None = None,
     ) -> Cohort:
+        masks = {} if masks is None else masks
         paths: dict[str, Path] = {}
         manifests: list[bytes] = []
         rows: list[dict[str, Any]] = []
         refused: list[tuple[str, DataError]] = []
         for position, name in enumerate(names):
+            read = name
             try:
-                made, mode = describe(_bytes_of(folder, name), self.window)
+                made, mode = describe(bytes_of(folder, name), self.window)
+                beside: dict[str, tuple[str, Manifest]] = {}
+                for field, places in masks.items():
+                    place = places[position]
+                    if place is not None:
+                        read = place
+                        beside[field] = place, describe_mask(bytes_of(folder, place), made)
             except DataError as error:
-                refused.append((name, error))
+                refused.append((read, error))
                 continue
-            paths[made.items[0]] = folder / name
-            manifests.append(made.to_bytes())
+            for place, each in ((name, made), *beside.values()):
+                paths[each.items[0]] = folder / place
+                manifests.append(each.to_bytes())
             height, width = made.shape[:2]
             rows.append(
                 {"position": position, "row_id": name, "image": made.digest}
                 | {"width": float(width), "height": float(height), "mode": mode}
+                | {field: beside[field][1].digest if field in beside else None for field in masks}
             )
         self._refuse(folder, names, refused)
         files: Files = FolderFiles(paths)
-        for each in manifests:
-            files.put(each)
-        schema = {"position": pl.Int64, "width": pl.Float64, "height": pl.Float64}
+        for data in manifests:
+            files.put(data)
+        schema = {"position": pl.Int64, "width": pl.Float64, "height": pl.Float64, **dict.fromkeys(masks, pl.String)}
         frame = pl.DataFrame(rows, schema_overrides=schema)
-        fields, subject = list(FIELDS), None
+        fields, subject = [*FIELDS, *mask_fields(list(masks))], None
         if table is not None:
             kept = frame["position"]
-            fields += table[0]
-            if table[0]:  # a table of no columns has no rows to take
-                frame = frame.hstack(table[1][kept])
-            if table[2] is not None:
-                subject, frame = "subject", frame.with_columns(table[2][kept].alias("subject"))
+            fields += table.fields
+            if table.fields:  # a table of no columns has no rows to take
+                frame = frame.hstack(table.frame[kept])
+            if table.subject is not None:
+                subject, frame = "subject", frame.with_columns(table.subject[kept].alias("subject"))
         told = {"files": len(rows), "left_out": len(refused), "damaged": self.damaged, **about}
         told["window"] = None if self.window is None else [float(each) for each in self.window]
+        if masks:
+            told["masks"] = {field: int(frame[field].is_not_null().sum()) for field in masks}
         digest = json_digest(dict(frame.select("row_id", "image").iter_rows()))
         origin = origin_of(self.name, told, {}, digest)
         made_of = assemble(str(folder), frame, fields, subject=subject, row_id="row_id", origin=origin)
@@ -217,56 +256,6 @@ class Images:
             f"{folder}: {len(refused)} of {len(names)} images cannot be read: {told}{more}",
             "mend or remove them, or say `damaged: leave_out`",
         )
-
-
-def _bytes_of(folder: Path, name: str) -> bytes:
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise DataError("the file is a link that leaves the folder", "copy it into the folder")
-    try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise DataError(f"the file has {size / 2**30:.1f} GiB", "images up to 1 GiB are read")
-        return path.read_bytes()
-    except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, [p.name for p in _siblings(path)], n=1)
-        raise DataError("there is no such file", f"did you mean {near[0]}?" if near else "check the path") from None
-    except OSError as error:
-        raise DataError(f"it cannot be read: {error.strerror}", "check that you may read it") from None
-
-
-def _siblings(path: Path) -> list[Path]:
-    return sorted(path.parent.iterdir()) if path.parent.is_dir() else []
-
-
-def _inside(name: str, where: str) -> str:
-    """A relative path that stays below its folder, written with slashes; raises DataError for any other."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts or ":" in path.parts[0]:
-        raise DataError(f"{where}: the path {name[:80]!r} leaves the folder", "give paths relative to the folder")
-    return path.as_posix()
-
-
-def _listing(folder: Path) -> list[str]:
-    """Relative paths of all files of a folder, sorted; hidden ones are passed over."""
-    return sorted(path.relative_to(folder).as_posix() for path in _walk(folder))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for item in folder.iterdir():
-        if item.name.startswith("."):
-            continue
-        if item.is_dir() and not item.is_symlink():
-            yield from _walk(item)
-        elif item.is_file():
-            yield item
-
-
-def _looks_like_image(path: Path) -> bool:
-    if path.suffix:
-        return path.suffix.lower() in SUFFIXES
-    with path.open("rb") as stream:  # DICOM files often have no suffix
-        return stream.read(132)[128:] == b"DICM"
 
 
 def _as_mapping(fields: Any) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import yaml
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.workspace import Workspace
 from bedside.errors import PlanError
-from bedside.plan.outcome import Outcome
-from bedside.plan.plan_file import Plan, load_plan, parse_plan
-from bedside.plan.run import Conductor, Progress
+from bedside.plan.actions.work import Progress
+from bedside.plan.conduct.conductor import Conductor
+from bedside.plan.conduct.outcome import Outcome
+from bedside.plan.file.plan import Plan, load_plan, parse_plan
 
 IN_MEMORY = "memory"
 

@@ -15,10 +15,10 @@ from bedside.evidence.estimate import Estimate, Evidence
 from bedside.evidence.gates import Judgement
 from bedside.evidence.keys import TrustedKeys
 from bedside.models.task import task_from_json
-from bedside.plan import contents
-from bedside.plan.contents import Read
-from bedside.plan.opened import Opened, open_release
-from bedside.plan.release import SIGNATURE
+from bedside.plan.release import contents
+from bedside.plan.release.contents import Read
+from bedside.plan.release.layout import SIGNATURE
+from bedside.plan.release.opened import Opened, open_release
 
 _NOBODY: TrustedKeys = MappingProxyType({})
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from bedside.cohort.atomic import atomic_write, make_folder
 from bedside.cohort.workspace import Workspace
+from bedside.plan.actions.work import Progress
 from bedside.plan.api import run
-from bedside.plan.outcome import Outcome
-from bedside.plan.run import Progress
+from bedside.plan.conduct.outcome import Outcome
 from bedside.synth.admissions import simulate
 from bedside.synth.export import write_csv
 

@@ -254,7 +254,7 @@ def _rights(place: Path) -> Item:
 def _memo(workspace: Workspace) -> Iterator[Item]:
     import sqlalchemy as sa
 
-    from bedside.plan.memo import Memo
+    from bedside.plan.memo.memo import Memo
 
     if workspace.memo_url == f"sqlite:///{workspace.home / 'memo.sqlite'}":
         if not (workspace.home / "memo.sqlite").exists():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from bedside.cohort.atomic import atomic_write
 from bedside.cohort.forget import Forgotten, forget
@@ -17,12 +16,10 @@ from bedside.cohort.store import Store
 from bedside.cohort.workspace import Workspace
 from bedside.evidence.keys import load_or_create_key
 from bedside.evidence.ledger import Ledger
-from bedside.plan.artifacts import folder_files
-from bedside.plan.memo import Derived, Memo
-from bedside.plan.release import LOCAL_KEY
-from bedside.plan.scratch import sweep
-
-MARK = "ERASED.json"
+from bedside.plan.memo.artifacts import folder_files
+from bedside.plan.memo.memo import Derived, Memo
+from bedside.plan.memo.scratch import sweep
+from bedside.plan.release.layout import LOCAL_KEY, mark_of
 
 
 @dataclass(frozen=True)
@@ -88,9 +85,3 @@ def _mark_folders(workspace: Workspace, digests: set[str]) -> tuple[str, ...]:
             atomic_write(mark_of(folder), json.dumps(note).encode())
             names.append(folder.name)
     return tuple(names)
-
-
-def mark_of(folder: Path) -> Path:
-    """Where the mark of a run or release lies: beside its folder, since a release's own files are signed."""
-    folder = folder.resolve()
-    return folder.parent / f"{folder.name}.{MARK}"

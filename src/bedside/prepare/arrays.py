@@ -105,6 +105,38 @@ class Images:
         return np.stack(made) if made else np.zeros((0, 0, 0, self.channels), dtype=np.float32)
 
 
+class Masks:
+    """The masks of a cohort's field of kind "mask" (the reader `images` makes them), one a row, in row order.
+
+    `masks[row]` is bool of shape (h, w), the size of the file's own image before any step, or None where the row has
+    none. Raises DataError for a field that is no mask.
+    """
+
+    def __init__(self, cohort: Cohort, field: str) -> None:
+        if cohort.schema[field].kind != "mask":
+            raise DataError(f"field '{field}' is a {cohort.schema[field].kind}, not a mask")
+        self.field = field
+        self._files: Files = files_of(cohort)
+        self._digests: list[str | None] = cohort[field].to_list()
+        self._manifests = manifests(cohort, field)
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def __getitem__(self, row: int) -> NDArray[np.bool_] | None:
+        digest = self._digests[row]
+        if digest is None:
+            return None
+        try:
+            array = load(self._manifests[digest], self._files, "mask")
+        except DataError as error:
+            raise DataError(f"field '{self.field}', file {digest[:12]}: {error.what}", error.way_out) from None
+        return np.asarray((array > 0).any(axis=2))
+
+    def __iter__(self) -> Iterator[NDArray[np.bool_] | None]:
+        return (self[row] for row in range(len(self)))
+
+
 def only_image_field(cohort: Cohort) -> str:
     """The one input of kind image; raises DataError when there is none or more than one."""
     names = [item.name for item in cohort.schema.inputs if item.kind == "image"]
@@ -114,10 +146,10 @@ def only_image_field(cohort: Cohort) -> str:
     return names[0]
 
 
-def load(manifest: Manifest, files: Files) -> Floats:
-    """The array of one image manifest, float32 (h, w, c) in 0..1 after all its ops."""
-    if manifest.kind != "image" or len(manifest.items) != 1:
-        raise DataError(f"a {manifest.kind} of {len(manifest.items)} files is not one image")
+def load(manifest: Manifest, files: Files, kind: str = "image") -> Floats:
+    """The array of one manifest of an image (or mask), float32 (h, w, c) in 0..1 after all its ops."""
+    if manifest.kind != kind or len(manifest.items) != 1:
+        raise DataError(f"a {manifest.kind} of {len(manifest.items)} files is not one {kind}")
     array = replay(decode(files.get(manifest.items[0]), manifest.media), manifest.ops)
     if array.shape != manifest.shape:
         raise DataError(f"the image has shape {array.shape}, its manifest says {manifest.shape}", "read the data again")

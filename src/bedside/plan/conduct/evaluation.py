@@ -1,0 +1,164 @@
+"""Evaluation: the model and its baselines fitted in every fold, their pooled predictions, and what the checks say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from bedside.cohort import plugins
+from bedside.evidence.estimate import Evidence, Figure, Finding
+from bedside.plan import actions
+from bedside.plan.actions import FINAL, Work
+from bedside.plan.file.defaults import baselines, checks_of
+from bedside.plan.file.plan import Candidate
+from bedside.plan.file.yaml_lines import Path
+from bedside.plan.memo.artifacts import put_evidence
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Pooled predictions of the model and of each baseline, the fit that a release holds, digests of the evidence."""
+
+    pooled: Mapping[str, Any]
+    reference: Mapping[str, Mapping[str, Any]]
+    pipeline: Mapping[str, Any]
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The evaluation of a plan on a cleaned cohort (by digest) under its split."""
+
+    work: Work
+    cohort: str
+    split: Mapping[str, Any]
+
+    def carry_out(self) -> Evaluated:
+        """Fit, predict and check whatever is not remembered."""
+        plan = self.work.plan
+        pooled = self._predictions(plan.model, "model")
+        reference = {name: self._predictions(each, name) for name, each in baselines(plan).items()}
+        if self.split["folds"] == 1:
+            pipeline = pooled["pipelines"][0]
+        else:
+            pipeline = self._fit(plan.model, "model", FINAL)
+        evidence = [*self._doubts(pooled, pipeline), *self._checks(pooled, reference, pipeline)]
+        return Evaluated(pooled, reference, pipeline, tuple(evidence))
+
+    def _predictions(self, candidate: Candidate, name: str) -> dict[str, Any]:
+        """Fit and predict in every fold, and pool."""
+        bench, cohort, split = self.work.bench, self.cohort, self.split
+        pieces, pipelines = [], []
+        for fold in range(split["folds"]):
+            fitted = self._fit(candidate, name, fold)
+            pipelines.append(fitted)
+            pieces.append(
+                self.work.remembered(
+                    "predict",
+                    "models",
+                    self._path_of(name),
+                    {"fold": fold},
+                    {"cohort": cohort, "split": split["split"], "pipeline": fitted["pipeline"]},
+                    partial(actions.predict, bench, cohort, split, fitted["pipeline"], fold),
+                    label=f"predict {name}, fold {fold + 1}/{split['folds']}",
+                )
+            )
+        pooled = self.work.remembered(
+            "pool",
+            "models",
+            self._path_of(name),
+            {"task": split["task"]},
+            {"cohort": cohort, "split": split["split"], "pieces": [piece["predictions"]["bytes"] for piece in pieces]},
+            lambda: actions.pool(bench, cohort, split, pieces),
+            label=f"pool predictions of {name}",
+        )
+        return {**pooled, "pipelines": pipelines}
+
+    def _fit(self, candidate: Candidate, name: str, fold: int) -> dict[str, Any]:
+        plan = self.work.plan
+        parameters = {
+            "candidate": candidate.model_dump(mode="json"),
+            "is_model": candidate is plan.model,
+            "steps": plan.steps if candidate is plan.model else None,
+            "calibrate": plan.calibrate,
+            "threshold": plan.threshold_rule,
+            "search": plan.search.model_dump(mode="json") if plan.search and candidate is plan.model else None,
+            "seed": actions.fit_seed(plan, fold),
+            "fold": fold,
+            "final": plan.split.model_dump(mode="json") if fold == FINAL else None,
+        }
+        place = "all rows" if fold == FINAL else f"fold {fold + 1}/{self.split['folds']}"
+        return self.work.remembered(
+            "fit",
+            "models",
+            self._path_of(name),
+            parameters,
+            {"cohort": self.cohort, "split": self.split["split"], "task": self.split["task"]},
+            lambda: actions.fit(self.work.bench, plan, candidate, self.cohort, self.split, fold),
+            label=f"fit {name} ({candidate.name}), {place}",
+        )
+
+    def _doubts(self, pooled: Mapping[str, Any], pipeline: Mapping[str, Any]) -> list[str]:
+        """The evidence of what was doubtful while fitting the released model and the folds' models, if anything was."""
+        found: dict[tuple[Any, ...], Finding] = {}
+        for fitted in (pipeline, *pooled["pipelines"]):
+            for item in fitted["findings"]:
+                found.setdefault((item["id"], item["values"].get("field")), Finding.from_json(item))
+        figures = tuple(Figure.from_json(each) for each in pipeline["figures"])
+        if not found and not figures:
+            return []
+        doubts = Evidence("fit", figures=figures, findings=tuple(found.values()))
+        doubts = doubts.with_sources(pipeline=pipeline["pipeline"])
+        return [put_evidence(self.work.bench.store, doubts)]
+
+    def _checks(
+        self, pooled: Mapping[str, Any], reference: Mapping[str, Mapping[str, Any]], pipeline: Mapping[str, Any]
+    ) -> list[str]:
+        plan, split = self.work.plan, self.split
+        others = {name: each["predictions"] for name, each in reference.items()}
+        procedure = plan.model_dump(
+            mode="json", include={"model", "steps", "calibrate", "threshold", "search", "split"}
+        )
+        out = []
+        for spec in checks_of(plan):
+            name = plugins.parse_spec(spec)[0]
+            done = self.work.remembered(
+                "check",
+                "checks",
+                ("checks", plan.checks.index(spec)) if spec in plan.checks else ("checks",),
+                {"check": spec, "level": plan.level, "procedure": procedure},
+                {
+                    "cohort": pooled["cohort"],
+                    "all": self.cohort,
+                    "split": split["split"],
+                    "predictions": pooled["predictions"],
+                    "reference": others,
+                    "pipeline": pipeline["pipeline"],
+                    "task": split["task"],
+                },
+                partial(
+                    actions.check,
+                    self.work.bench,
+                    plan,
+                    spec,
+                    evaluated=pooled["cohort"],
+                    predictions=pooled["predictions"],
+                    reference=others,
+                    task=split["task"],
+                    pipeline=pipeline["pipeline"],
+                    cohort_digest=self.cohort,
+                    kept=split,
+                ),
+                label=f"check {name}",
+            )
+            out.append(done["evidence"])
+        return out
+
+    def _path_of(self, name: str) -> Path:
+        """Where the plan names a model: `name` is "model" or a baseline's."""
+        plan = self.work.plan
+        if name == "model" or not plan.baseline:
+            return ("model",)
+        return ("baseline", list(baselines(plan)).index(name))

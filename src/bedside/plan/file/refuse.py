@@ -1,0 +1,160 @@
+"""What can be known to be wrong with a plan before any data is read, each with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from bedside.cohort import plugins
+from bedside.errors import PlanError
+from bedside.models import catalogue
+from bedside.models.threshold import rule_of
+from bedside.plan.file.defaults import ALWAYS, baselines
+from bedside.plan.file.plan import Candidate, Plan
+from bedside.plan.file.yaml_lines import Document, Path
+from bedside.prepare import clean, steps
+
+
+def refuse_bad_plan(plan: Plan, document: Document, *, in_memory: bool = False) -> None:
+    """Raise PlanError, with the line, for the first thing that cannot be carried out (`in_memory`: nothing is read)."""
+    if not in_memory:
+        _known("readers", plan.cohort.read, document, ("cohort", "read"))
+    _of_classes(plan, document)
+    for i, spec in enumerate(plan.clean):
+        _clean(spec, document, ("clean", i))
+    for i, spec in enumerate(plan.steps or []):
+        _step(spec, document, ("steps", i))
+    _model(plan, plan.model, document, ("model",))
+    for i, each in enumerate(plan.baseline):
+        _model(plan, each, document, ("baseline", i))
+    checks = [_check(plan, spec, document, ("checks", i)) for i, spec in enumerate(plan.checks)]
+    _gates(plan, checks, document)
+
+
+def refuse_unknown_groups(plan: Plan, names: Collection[str], document: Document) -> None:
+    """Raise PlanError, with the line, for a check that groups by a field that the cleaned cohort does not have."""
+    for i, spec in enumerate(plan.checks):
+        check = plugins.build("checks", spec)
+        if check.looks_at != "groups":
+            continue
+        by = getattr(check, "by", None) or []
+        unknown = [name for name in ([by] if isinstance(by, str) else by) if name not in names]
+        if unknown:
+            shown = ", ".join(list(names)[:30])
+            raise document.error(("checks", i), f"no field {unknown} to group by", f"fields: {shown}")
+
+
+def _of_classes(plan: Plan, document: Document) -> None:
+    """What speaks of classes only where there are some, and a threshold by costs only with costs."""
+    if plan.task.regress is not None:
+        given: list[tuple[Path, Any]] = [(("threshold",), plan.threshold), (("calibrate",), plan.calibrate)]
+        given += [(("task", "positive"), plan.task.positive), (("task", "costs"), plan.task.costs)]
+        for path, value in given:
+            if value is not None:
+                raise document.error(path, "this is for classes, and the task is to regress", "remove it")
+    elif plan.threshold is not None and rule_of(plan.threshold)[0] == "cost" and plan.task.costs is None:
+        way_out = "declare task.costs: {false_negative: 5, false_positive: 1}"
+        raise document.error(("threshold",), "a threshold by cost needs the task's costs", way_out)
+
+
+def _known(group: str, name: str, document: Document, path: Path) -> None:
+    if name not in plugins.catalogue(group):
+        _build(lambda: plugins.load(group, name), document, path)
+
+
+def _name(spec: Any, document: Document, path: Path) -> str:
+    return str(_build(lambda: plugins.parse_spec(spec)[0], document, path))
+
+
+def _clean(spec: Any, document: Document, path: Path) -> None:
+    name = _name(spec, document, path)
+    known = plugins.catalogue("steps")
+    if f"clean.{name}" in known:
+        _build(lambda: clean.build(spec), document, path)
+        return
+    if name in known:
+        raise document.error(
+            path,
+            f"'{name}' is a fitted step: before the split it would learn from the test part",
+            f"move it from clean to steps, which are fitted on the training part; clean knows {_cleaners()}",
+        )
+    raise document.error(path, f"no cleaning step is called '{name}'", f"known: {_cleaners()}")
+
+
+def _cleaners() -> str:
+    return ", ".join(name.removeprefix("clean.") for name in plugins.catalogue("steps") if name.startswith("clean."))
+
+
+def _step(spec: Any, document: Document, path: Path) -> None:
+    name = _name(spec, document, path)
+    known = plugins.catalogue("steps")
+    if name.startswith("clean.") or name not in known:
+        if f"clean.{name.removeprefix('clean.')}" in known:
+            raise document.error(path, f"'{name}' is a cleaning step", "move it from steps to clean")
+        _known("steps", name, document, path)
+    _build(lambda: steps.build(spec), document, path)
+
+
+def _build(make: Callable[[], Any], document: Document, path: Path) -> Any:
+    """What a spec names, made; its own complaint about its parameters gets the line."""
+    try:
+        return make()
+    except PlanError as error:
+        raise document.error(path, error.what, error.way_out) from None
+
+
+def _model(plan: Plan, candidate: Candidate, document: Document, path: Path) -> None:
+    name = candidate.name.split(":")[0]
+    _known("models", name, document, (*path, "name"))
+    kind = "classify" if plan.task.classify is not None else "regress"
+    tasks = plugins.load("models", name).tasks
+    if kind not in tasks:
+        raise document.error(
+            (*path, "name"), f"'{name}' cannot {kind}", f"it can {', '.join(tasks)}; see `bedside models`"
+        )
+    _build(lambda: catalogue.build(candidate.spec), document, path)
+    for i, spec in enumerate(candidate.steps or []):
+        _step(spec, document, (*path, "steps", i))
+
+
+def _check(plan: Plan, spec: Any, document: Document, path: Path) -> Any:
+    name = _name(spec, document, path)
+    _known("checks", name, document, path)
+    check = _build(lambda: plugins.build("checks", spec), document, path)
+    kind = "classify" if plan.task.classify is not None else "regress"
+    if kind not in check.tasks:
+        raise document.error(path, f"the check '{name}' is not for a task that would {kind}", "remove it")
+    return check
+
+
+def _gates(plan: Plan, checks: list[Any], document: Document) -> None:
+    everything = [*checks, *(plugins.load("checks", name) for name in ALWAYS)]
+    names = baselines(plan)
+    for gate in plan.declared_gates():
+        place: Path = ("gates", gate.metric)
+        if gate.each_group:
+            place = ("gates", "worst_group", gate.metric)
+            if not any(check.looks_at == "groups" for check in checks):
+                raise document.error(
+                    place,
+                    "a gate on groups needs the check that makes them",
+                    "add {subgroups: {by: [sex, age]}} to checks",
+                )
+            if not any(_declares_groups(plan, check) for check in checks if check.looks_at == "groups"):
+                raise document.error(
+                    place, "a gate on groups without a declared group field", "say which: {subgroups: {by: [sex]}}"
+                )
+        elif gate.versus is not None:
+            place = ("gates", "beats", gate.metric)
+            if gate.versus not in names:
+                raise document.error(place, f"no baseline is called '{gate.versus}'", "known: " + ", ".join(names))
+        elif not any(gate.metric in check.metrics for check in everything):
+            offering = [
+                name for name in plugins.catalogue("checks") if gate.metric in plugins.load("checks", name).metrics
+            ]
+            way_out = f"add {' or '.join(offering)} to checks" if offering else "no installed check estimates it"
+            raise document.error(place, f"a gate on '{gate.metric}' without its check", way_out)
+
+
+def _declares_groups(plan: Plan, check: Any) -> bool:
+    return bool(getattr(check, "by", None)) or bool(plan.cohort.parameters.get("sensitive"))

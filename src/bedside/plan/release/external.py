@@ -1,0 +1,192 @@
+"""Local external validation: a release judged on another hospital's cohort, as it is and after simple updates.
+
+Updates (Steyerberg 2004; Janssen 2008): recalibration in the large (a new intercept), logistic recalibration (intercept
+and slope), and the whole procedure refit. Each is fitted on four fifths of the local subjects and judged on the fifth
+it has not seen, so that all are compared on honest ground.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from bedside.cohort import plugins
+from bedside.cohort.atomic import atomic_write, make_folder
+from bedside.cohort.cohort import Cohort
+from bedside.cohort.run import Run
+from bedside.cohort.split import k_fold
+from bedside.errors import BedsideError, DataError
+from bedside.evidence.estimate import Evidence, Finding
+from bedside.evidence.gates import Judgement, judge
+from bedside.evidence.metrics import logistic
+from bedside.evidence.metrics.calibration import logit
+from bedside.evidence.report.data import ReportData
+from bedside.models.predictions import Predictions
+from bedside.models.task import Classify, Regress
+from bedside.plan.actions import declare_target, doubts_about_identity, refit_on
+from bedside.plan.release.opened import Opened
+
+FOLDS = 5
+UPDATES = ("intercept", "slope", "refit")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Evidence of the release on the local cohort; `updated` holds that of each update, by its name."""
+
+    evidence: tuple[Evidence, ...]
+    updated: Mapping[str, tuple[Evidence, ...]]
+    judgements: tuple[Judgement, ...]
+    data: ReportData
+
+    def write(self, folder: Path) -> Path:
+        """Write report.html and report.json; returns the page's path."""
+        import json
+
+        from bedside.evidence.report import render
+
+        make_folder(folder)
+        atomic_write(folder / "report.json", json.dumps(self.data.to_json(), ensure_ascii=False, indent=1).encode())
+        atomic_write(folder / "report.html", render(self.data).encode())
+        return folder / "report.html"
+
+
+def validate(release: Opened, raw: Cohort, *, seed: int = 0, threads: int = 1, refit: bool = True) -> Validation:
+    """Judge a release on a raw local cohort with its target; raises DataError when the target is not what it knows."""
+    plan = release.plan
+    cohort, dropped = declare_target(release.clean(raw), plan.task)
+    task = release.task
+    if isinstance(task, Classify) and (task.truth(cohort) < 0).any():
+        raise DataError(
+            f"'{task.target}' holds classes that the release does not know", f"it knows {list(task.classes)}"
+        )
+    if isinstance(task, Regress):
+        Regress.of(cohort, task.target)  # raises where the target is no number here, or constant
+    predictions = release.pipeline.predict(cohort)
+    specs = [spec for spec in release.record["checks"] if _on_predictions(spec)]
+    run = _Checks(specs, cohort, release, seed)
+    evidence = run.of(predictions, {})
+    findings = doubts_about_identity(cohort)
+    if dropped:
+        findings.append(Finding("rows_without_target", "caution", {"rows": dropped, "target": task.target}))
+    updated: dict[str, tuple[Evidence, ...]] = {}
+    if isinstance(task, Classify) and task.binary:
+        for name in UPDATES if refit else UPDATES[:-1]:
+            try:
+                made = _updated(name, release, cohort, predictions, seed, threads)
+            except BedsideError as error:
+                findings.append(Finding("updates_not_possible", "caution", {"why": f"{name}: {error.what}"}))
+            else:
+                updated[name] = run.of(made, {"as_released": predictions}, update=name)
+    evidence = (Evidence("validate", findings=tuple(findings)), *evidence)
+    from bedside.evidence.estimate import join
+
+    everything = join("all", evidence)
+    judgements = tuple(judge(gate, everything) for gate in plan.declared_gates() if gate.versus is None)
+    data = ReportData(
+        title=str(release.record["name"]),
+        kind="validate",
+        facts=(
+            ("release_digest", release.digest),
+            ("signer", release.signer.name),
+            ("cohort", cohort.schema.name),
+            ("identity", cohort.schema.identity),
+            ("rows", len(cohort)),
+            ("subjects", cohort.n_subjects),
+            ("target", task.target),
+            ("cohort_digest", cohort.digest),
+        ),
+        evidence=(*evidence, *(piece for each in updated.values() for piece in each)),
+        judgements=judgements,
+    )
+    return Validation(evidence, updated, judgements, data)
+
+
+@dataclass(frozen=True)
+class _Checks:
+    specs: list[Any]
+    cohort: Cohort
+    release: Opened
+    seed: int
+
+    def of(
+        self, predictions: Predictions, reference: dict[str, Predictions], update: str | None = None
+    ) -> tuple[Evidence, ...]:
+        from bedside.checks import run_checks
+
+        specs = ["performance", "calibration", "baseline"] if update is not None else self.specs
+        made = run_checks(
+            specs,
+            predictions,
+            self.cohort,
+            task=self.release.task,
+            seed=self.seed,
+            level=self.release.record["level"],
+            reference=reference,
+        )
+        return tuple(_external(piece, update) for piece in made)
+
+
+def _external(piece: Evidence, update: str | None) -> Evidence:
+    estimates = []
+    for item in piece.estimates:
+        at = item.at if update is None else {**(item.at or {}), "update": update}
+        estimates.append(replace(item, part="external", at=at))
+    figures = () if update is not None else tuple(replace(each, part="external") for each in piece.figures)
+    return replace(piece, estimates=tuple(estimates), figures=figures)
+
+
+def _on_predictions(spec: Any) -> bool:
+    name = plugins.parse_spec(spec)[0]
+    check = plugins.load("checks", name)
+    return check.needs == "predictions" and check.looks_at != "inputs" and name != "baseline"
+
+
+def _updated(
+    name: str, release: Opened, cohort: Cohort, predictions: Predictions, seed: int, threads: int
+) -> Predictions:
+    """Out-of-fold predictions of an update."""
+    task = release.task
+    split = k_fold(cohort, folds=FOLDS, tune=0.0, by="subject", stratify=task.target, seed=seed)
+    p = np.empty(len(cohort))
+    call = np.empty(len(cohort), dtype=object)
+    for fold in split.folds:
+        rows = np.sort(np.concatenate([fold.train, fold.search, fold.calibrate]))
+        if name == "refit":
+            with TemporaryDirectory() as folder:
+                run = Run(folder=Path(folder), seed=seed, threads=threads)
+                made = refit_on(release.plan, cohort.take(rows), task, run).predict(cohort.take(fold.test))
+            p[fold.test], call[fold.test] = made.score, made.frame["call"].to_numpy()
+            continue
+        events = task.truth(cohort)[rows].astype(np.float64)
+        p[fold.test] = recalibrated(
+            predictions.score[rows], events, predictions.score[fold.test], slope=name == "slope"
+        )
+        threshold = predictions.frame["threshold"].to_numpy()[fold.test]
+        positive, negative = task.classes[-1], task.classes[0]  # type: ignore[union-attr]
+        call[fold.test] = np.where(p[fold.test] >= threshold, positive, negative)
+    made = Predictions.of_probabilities(task, cohort["row_id"], np.column_stack([1 - p, p]))  # type: ignore[arg-type]
+    return made.with_columns(call=pl.Series(call.tolist(), dtype=pl.String))
+
+
+def recalibrated(
+    p_fit: NDArray[np.float64], y: NDArray[np.float64], p_new: NDArray[np.float64], *, slope: bool
+) -> NDArray[np.float64]:
+    """New probabilities from a logistic regression of y on logit(p): intercept alone (slope 1), or both."""
+    if y.sum() < 10 or (1 - y).sum() < 10:
+        raise DataError(f"{int(y.sum())} events among {len(y)} rows", "an update needs 10 events and 10 non-events")
+    x, new = logit(p_fit), logit(p_new)
+    ones = np.ones_like(x)
+    if slope:
+        intercept, gradient = logistic.fit(np.vstack([ones, x]), y)
+        z = intercept + gradient * new
+    else:
+        z = logistic.fit(ones[None, :], y, offset=x)[0] + new
+    return np.asarray(1 / (1 + np.exp(-z)))
