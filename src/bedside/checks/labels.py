@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bedside.checks.assemble import attempt
+from bedside.checks.assemble import attempt, finding
 from bedside.checks.protocol import Check, Fit
 from bedside.checks.rows import known_labels
 from bedside.cohort.cohort import Cohort
-from bedside.evidence.estimate import Estimate, Evidence, Figure, join
+from bedside.evidence.estimate import Estimate, Evidence, Figure, Finding, join
 from bedside.evidence.metrics import multilabel as metrics
 from bedside.evidence.metrics.interval import Interval
 from bedside.models.predictions import Predictions
@@ -56,6 +56,16 @@ def by_label(
     return join(check.name, pieces)
 
 
+def partly_known(cohort: Cohort, task: Multilabel) -> list[Finding]:
+    """For each label how many rows do not know it, where there are any."""
+    unknown = (task.truth(cohort) < 0).sum(axis=0)
+    return [
+        finding("label_partly_known", n=int(n), rows=len(cohort), label=name)
+        for name, n in zip(task.targets, unknown, strict=True)
+        if n
+    ]
+
+
 def means(
     predictions: Predictions, cohort: Cohort, task: Multilabel, level: float, other: Predictions | None = None
 ) -> list[Estimate]:
@@ -95,11 +105,12 @@ def _fit_of(fit: Fit, name: str) -> Fit:
 
 def _marked(found: Evidence, name: str) -> Evidence:
     """The evidence with the label in every estimate, figure and finding."""
+    kept = [item for item in found.findings if item.id != "rows_without_truth"]  # said once, by `partly_known`
     return replace(
         found,
         estimates=tuple(replace(item, at={**(item.at or {}), "label": name}) for item in found.estimates),
         figures=tuple(_figure(each, name) for each in found.figures),
-        findings=tuple(replace(item, values={**item.values, "label": name}) for item in found.findings),
+        findings=tuple(replace(item, values={**item.values, "label": name}) for item in kept),
     )
 
 

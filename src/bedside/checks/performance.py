@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from bedside.checks.labels import MACRO as OF_LABELS
-from bedside.checks.labels import by_label, means
+from bedside.checks.labels import by_label, means, partly_known
 from bedside.checks.performance_binary import METRICS as OF_BINARY
 from bedside.checks.performance_binary import binary
 from bedside.checks.performance_multiclass import METRICS as OF_CLASSES
@@ -54,7 +54,8 @@ class Performance:
         """Estimates and figures. Raises DataError when predictions and cohort differ in rows, or no truth is known."""
         if isinstance(task, Multilabel):
             found = by_label(self, predictions, cohort, task=task, seed=seed, level=level)
-            return replace(found, estimates=(*means(predictions, cohort, task, level), *found.estimates))
+            estimates = (*means(predictions, cohort, task, level), *found.estimates)
+            return replace(found, estimates=estimates, findings=(*partly_known(cohort, task), *found.findings))
         rows = known_rows(predictions, cohort, task)
         if not isinstance(task, Classify):
             estimates, figures = regression(rows, task, level=level)

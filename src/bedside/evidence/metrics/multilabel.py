@@ -143,8 +143,8 @@ def _mean_share(
         raise ValueError(f"calls {hit.shape} for labels {counted.shape}")
     subjects, w = Subjects.of(subject, len(hit)), sample_weights(weights, len(hit))
     value, influence = _influence(hit.astype(np.float64), counted, w)
-    rows = counted.any(axis=1)
-    counts = int(rows.sum()), subjects.take(rows).count
+    rows = np.flatnonzero(counted.any(axis=1))
+    counts = len(rows), subjects.take(rows).count
     if value <= 0 or value >= 1:
         limits = []
         for column in counted.T:

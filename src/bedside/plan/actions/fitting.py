@@ -25,7 +25,7 @@ def fit(
     cohort = bench.cohort(cohort_digest)
     task = task_from_json(kept["task"])
     if fold == FINAL:
-        parts = final_fold(cohort, plan, task.target)
+        parts = final_fold(cohort, plan, task)
     else:
         parts = get_split(bench, kept).folds[fold]
     procedure = plan.model_dump(mode="json", include={"steps", "calibrate", "threshold", "search", "task", "split"})
@@ -68,7 +68,7 @@ def new_pipeline(plan: Plan, candidate: Candidate) -> Any:
 
 def refit_on(plan: Plan, cohort: Cohort, task: Task, run: Run) -> Any:
     """The plan's whole procedure carried out on another cohort."""
-    held = final_fold(cohort, plan, task.target)
+    held = final_fold(cohort, plan, task)
     pipeline = new_pipeline(plan, plan.model)
     return pipeline.fit(
         cohort.take(held.train), cohort.take(held.search), cohort.take(held.calibrate), task=task, run=run

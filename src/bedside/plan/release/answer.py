@@ -24,13 +24,13 @@ def read_like(release: Opened, path: Path, *, with_target: bool) -> Cohort:
     ignored, and a reader that can (`read_new`) takes single files and folders without labels."""
     if path.suffix.lower() == ".json" and not with_target:
         return rows_of_json(release, path)
-    target = release.task.target
+    targets = release.task.targets
     spec = dict(release.reader)
-    if not with_target and target in spec.get("dictionary", {}):
-        spec["dictionary"] = {name: said for name, said in spec["dictionary"].items() if name != target}
+    if not with_target and set(targets) & set(spec.get("dictionary", {})):
+        spec["dictionary"] = {name: said for name, said in spec["dictionary"].items() if name not in targets}
     reader = plugins.build("readers", spec)
     cohort = reader.read(path) if with_target else getattr(reader, "read_new", reader.read)(path)
-    wanted = [item.name for item in release.schema.inputs] + ([target] if with_target else [])
+    wanted = [item.name for item in release.schema.inputs] + list(targets if with_target else ())
     missing = [name for name in wanted if name not in cohort.schema]
     if missing:
         raise DataError(f"{path} lacks the columns {missing[:10]}", "the release's fields are in its input.schema.json")
@@ -80,12 +80,13 @@ def rows_of_json(release: Opened, path: Path) -> Cohort:
 
 
 def answer_table(release: Opened, raw: Cohort) -> pl.DataFrame:
-    """One row an answer: row_id, probability of each class (or value), call, threshold, and `outside_training`: the
-    inputs that lie outside what training showed, with how (below, above, unseen, missing)."""
+    """One row an answer: row_id, probability of each class or label (or value), call, threshold (of labels one each),
+    and `outside_training`: the inputs that lie outside what training showed, with how (below, above, unseen, missing).
+    """
     cleaned = release.clean(raw)
     predictions: Predictions = release.pipeline.predict(cleaned)
     keep = ["row_id", *release.task.columns]
-    keep += [name for name in ("call", "threshold") if name in predictions.frame.columns]
+    keep += [name for name in predictions.frame.columns if name.partition(":")[0] in ("call", "threshold")]
     outside: pl.DataFrame = release.pipeline.outside(cleaned)
     told = (pl.col("field") + " " + pl.col("why")).str.join("; ").alias("outside_training")
     flags = outside.group_by("row_id").agg(told)
