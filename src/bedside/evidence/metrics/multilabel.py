@@ -6,6 +6,8 @@ subject's influence is summed over its rows and labels, so labels of one patient
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -51,18 +53,27 @@ def macro_auroc_difference(
     subject: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> Interval:
-    """Mean over labels of the AUROC of `p` minus that of `other`, paired by subject; symmetric interval."""
+    """Mean over labels of the AUROC of `p` minus that of `other`, paired by subject; symmetric interval.
+
+    Raises ValueError as `macro_auroc`, and where scores separate all classes so that no variance is seen.
+    """
     codes = label_codes(y)
     n, subjects, w = len(codes), Subjects.of(subject, len(codes)), sample_weights(weights, len(codes))
-    influence, value = np.zeros(n), 0.0
-    for sign, scores in ((1.0, _scores(codes, p)), (-1.0, _scores(codes, other))):
+    values, influences = [], []
+    for scores in (_scores(codes, p), _scores(codes, other)):
+        thetas, influence = [], np.zeros(n)
         for ranking, rows in _rankings(codes, scores, w, subjects):
             theta, mine = auroc_influence(ranking)
-            value += sign * theta / codes.shape[1]
-            influence[rows[ranking.order]] += sign * mine / codes.shape[1]
-    se = subjects.se(influence)
+            thetas.append(theta)
+            influence[rows[ranking.order]] += mine / codes.shape[1]
+        values.append(math.fsum(thetas) / codes.shape[1])
+        influences.append(influence)
+    value = values[0] - values[1]
+    se = subjects.se(influences[0] - influences[1])
+    if se <= 1e-12 and value != 0:
+        raise ValueError("a score separates the classes of every label: the difference has no interval")
     low, high = normal_limits(value, se, level, "plain")
-    return Interval(value, low, high, se, "delong_paired" + subjects.suffix, n, subjects.count)
+    return Interval(value, max(low, -1.0), min(high, 1.0), se, "delong_paired" + subjects.suffix, n, subjects.count)
 
 
 def macro_sensitivity(
