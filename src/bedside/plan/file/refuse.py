@@ -126,6 +126,9 @@ def _check(plan: Plan, spec: Any, document: Document, path: Path) -> Any:
     check = _build(lambda: plugins.build("checks", spec), document, path)
     if not answers(check, plan.task.kind):
         raise document.error(path, f"the check '{name}' is not for a task of the kind {plan.task.kind}", "remove it")
+    refuse = getattr(check, "refuse_model", None)
+    if refuse is not None:
+        _build(lambda: refuse(catalogue.build(plan.model.spec)), document, path)
     return check
 
 
