@@ -21,9 +21,9 @@ from bedside.models.calibrate import Calibration, fit_calibration, method_of
 from bedside.models.digest import check_files, file_digests, read_listing, write_listing
 from bedside.models.observed import draw, observe, outside
 from bedside.models.predictions import Predictions
-from bedside.models.protocol import Exports
+from bedside.models.protocol import Exports, SpendsMinutes
+from bedside.models.rows import in_row_order, row_weights, target
 from bedside.models.saved import not_fitted
-from bedside.models.tabular.matrix import in_row_order, target
 from bedside.models.task import Classify, Multilabel, Task, task_from_json
 from bedside.models.threshold import Threshold, choose, rule_of
 from bedside.models.tuning import Tuned, Tuning, tune
@@ -139,10 +139,11 @@ class Pipeline:
         self.asked = {
             "model": model,
             "steps": list(unfitted.default_steps if steps is None else steps),
-            "calibration": method_of(calibration),
+            "calibration": "none" if calibration is None else calibration,
             "threshold": threshold,
             "tuning": tuning,
         }
+        method_of(calibration)
         rule_of(threshold)
         for step in self.asked["steps"]:
             steps_of.build(step)
@@ -175,19 +176,19 @@ class Pipeline:
     def _decided(self, fitted: Fitted, task: Task, calibrate: Cohort | None) -> Fitted:
         """With calibration and threshold, of each label its own from the rows that know it; a number needs none."""
         if isinstance(task, Classify):
-            y, p = self._aside(fitted, calibrate, task)
-            made, found = self._calibrated(y, p, task)
+            y, p, w = self._aside(fitted, calibrate, task)
+            made, found = self._calibrated(y, p, w, task)
             findings = (*fitted.findings, *found)
             return replace(fitted, calibration=made.calibration, threshold=made.threshold, findings=findings)
         if not isinstance(task, Multilabel):
             return fitted
-        ys, ps = self._aside(fitted, calibrate, task)
+        ys, ps, weights = self._aside(fitted, calibrate, task)
         labels, findings = {}, fitted.findings
         for i, label in enumerate(task.labels):
             known = ys[:, i] >= 0
-            event = ps[known, i]
+            event, w = ps[known, i], None if weights is None else weights[known]
             try:
-                made, found = self._calibrated(ys[known, i], np.column_stack([1 - event, event]), label)
+                made, found = self._calibrated(ys[known, i], np.column_stack([1 - event, event]), w, label)
             except (DataError, PlanError) as error:
                 raise type(error)(f"label '{label.target}': {error.what}", error.way_out) from None
             labels[label.target] = made
@@ -195,16 +196,16 @@ class Pipeline:
             findings = (*findings, *said)
         return replace(fitted, labels=labels, findings=findings)
 
-    def _aside(self, fitted: Fitted, calibrate: Cohort | None, task: Classify | Multilabel) -> tuple[Any, Any]:
-        """Truth and raw probabilities of the rows to calibrate on, both without rows where there are none."""
+    def _aside(self, fitted: Fitted, calibrate: Cohort | None, task: Classify | Multilabel) -> tuple[Any, Any, Any]:
+        """Truth, raw probabilities and weights (or None) of the rows to calibrate on, without rows where none are."""
         if calibrate is None or len(calibrate) == 0:
             if isinstance(task, Classify):
-                return np.zeros(0, dtype=np.int64), np.zeros((0, len(task.classes)))
-            return np.zeros((0, len(task.labels)), dtype=np.int64), np.zeros((0, len(task.labels)))
+                return np.zeros(0, dtype=np.int64), np.zeros((0, len(task.classes))), None
+            return np.zeros((0, len(task.labels)), dtype=np.int64), np.zeros((0, len(task.labels))), None
         y = target(calibrate, task, "calibration", one_class=True).astype(np.int64)
-        return y, fitted.model.predict(_prepared(fitted, calibrate)).probabilities
+        return y, fitted.model.predict(_prepared(fitted, calibrate)).probabilities, row_weights(calibrate)
 
-    def _calibrated(self, y: Any, p: Any, task: Classify) -> tuple[Operating, tuple[Finding, ...]]:
+    def _calibrated(self, y: Any, p: Any, w: Any, task: Classify) -> tuple[Operating, tuple[Finding, ...]]:
         rule, _ = rule_of(self.asked["threshold"])
         if len(y) == 0:
             if self.asked["calibration"] != "none":
@@ -213,8 +214,8 @@ class Pipeline:
                 )
             if task.binary and rule not in ("value", "cost"):
                 raise PlanError(f"there are no rows to choose a threshold by {rule} on", "give the split a tune share")
-        calibration, found = fit_calibration(self.asked["calibration"], p, y, task)
-        threshold = choose(self.asked["threshold"], calibration.apply(p)[:, 1], y, task) if task.binary else None
+        calibration, found = fit_calibration(self.asked["calibration"], p, y, task, w)
+        threshold = choose(self.asked["threshold"], calibration.apply(p)[:, 1], y, task, w) if task.binary else None
         return Operating(calibration, threshold), found
 
     def predict(self, cohort: Cohort, *, out: Store | None = None) -> Predictions:
@@ -257,6 +258,18 @@ class Pipeline:
     def prepare(self, cohort: Cohort) -> Cohort:
         """The cohort as the model sees it: the fields it was fitted on (never the target), after all steps."""
         return _prepared(self.fitted, cohort)
+
+    def without_clock(self) -> dict[str, Any]:
+        """What was asked, with every budget in minutes as the trials or epochs that it came to here: `Pipeline(**…)`
+        then does the same on other rows, however busy the machine."""
+        asked = dict(self.asked)
+        tuning, tuned = self.asked["tuning"], self.fitted.tuned
+        if tuned is not None and isinstance(tuning, Mapping) and tuning.get("trials") is None:
+            asked["tuning"] = {**{k: v for k, v in tuning.items() if k != "minutes"}, "trials": tuned.trials}
+        name, parameters = catalogue.named(asked["model"])
+        if isinstance(self.model, SpendsMinutes) and "minutes" in (parameters.get("budget") or {}):
+            asked["model"] = {name: {**parameters, **self.model.spent()}}
+        return asked
 
     @property
     def fitted(self) -> Fitted:

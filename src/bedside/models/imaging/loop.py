@@ -137,6 +137,8 @@ def trained(
         progress = _restore(found, network, averaged, best, optimiser)
     examples = _on(examples, fabric.device)
     held_out = None if held_out is None else _on(held_out, fabric.device)
+    if progress.planned is None:
+        _warm(fabric, module, tuned, examples, recipe)
     while not progress.finished(recipe.patience):
         started = time.monotonic()
         epoch = progress.done
@@ -158,6 +160,14 @@ def trained(
     return {name: tensor.cpu() for name, tensor in best.items()}, progress
 
 
+def _warm(fabric: Any, module: Any, optimiser: Any, examples: Examples, recipe: Recipe) -> None:
+    """One pass forth and back that leaves no trace, so that the epoch that is timed does not load the kernels."""
+    module.eval()
+    n = min(recipe.batch, len(examples))
+    fabric.backward(_loss(module(examples.x[:n]), examples.y[:n], examples.w[:n], recipe.smoothing))
+    optimiser.zero_grad()
+
+
 def _epoch(
     fabric: Any,
     module: Any,
@@ -176,7 +186,8 @@ def _epoch(
     reseed(run.seed, "epoch", epoch)
     module.train()
     order = shuffled(examples.ids, run.seed, "order", epoch)
-    batches = np.array_split(order, math.ceil(len(order) / recipe.batch))
+    # Never one row alone: there is nothing to normalise it by.
+    batches = np.array_split(order, min(math.ceil(len(order) / recipe.batch), max(1, len(order) // 2)))
     total, rate = 0.0, 0.0
     for number, rows in enumerate(batches):
         if run.cancelled():
