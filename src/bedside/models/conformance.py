@@ -386,6 +386,8 @@ def _found(values: NDArray[np.float64], stored: NDArray[np.float64]) -> int:
     """How many values stand among the stored numbers, in double or in single precision."""
     with np.errstate(over="ignore"):  # a number that is too large for single precision is no value of a patient
         single = stored.astype(np.float32)
+    # A number of more digits than single precision has was never one: that it rounds to a patient's is chance.
+    single = single[(single == stored) | (np.array([float(f"{each:.9g}") for each in stored]) == stored)]
     return int((np.isin(values, stored) | np.isin(values.astype(np.float32), single)).sum())
 
 
