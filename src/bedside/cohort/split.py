@@ -127,7 +127,7 @@ def hold_out(
     elif by in ("site", "time"):
         if not test:
             raise DataError(f"by '{by}' needs a test share", "choose test above 0, or split by subject")
-        tested = (subjects.deal_sites([test], "train and test") if by == "site" else subjects.latest(test)) == 0
+        tested = (subjects.deal_sites([test], "train and test") if by == "site" else subjects.latest([test])) == 0
         part = subjects.around(tested, tune)
     else:
         raise DataError(f"cannot split by '{by}'", "by: subject, site, time or column:NAME")
@@ -143,9 +143,13 @@ def k_fold(
     stratify: Stratify = None,
     seed: int = 0,
 ) -> Split:
-    """K folds whose test parts partition the rows, by "subject" or by whole "site"; `tune` is a share of all rows.
+    """K folds whose test parts partition the rows, by "subject", by whole "site" or by "time"; `tune` is a share of all
+    rows.
 
-    Raises DataError for missing values, fewer subjects or sites than folds, or a class with too few subjects.
+    By time the subjects are put in order of when they were last seen and cut into K spans; each span is tested by a
+    model of the others, later ones too: it asks whether a model holds at other times, and a hold-out by time whether it
+    holds in the future (Roberts 2017, block cross-validation). Raises DataError for missing values, fewer subjects or
+    sites than folds, or a class with too few subjects.
     """
     _check_share("tune", tune)
     if folds < 2:
@@ -158,8 +162,10 @@ def k_fold(
         fold = subjects.deal(shares, f"{folds} folds")
     elif by == "site":
         fold = subjects.deal_sites(shares, f"{folds} folds")
+    elif by == "time":
+        fold = subjects.latest(shares)
     else:
-        raise DataError(f"cannot make folds by '{by}'", "by: subject or site")
+        raise DataError(f"cannot make folds by '{by}'", "by: subject, site or time")
     parameters = {"folds": folds, "tune": tune, "by": by, "stratify": stratify, "seed": seed}
     made = tuple(_fold_of(subjects.around(fold == k, tune, after=fold > k)) for k in range(folds))
     return Split(made, "k_fold", cohort["row_id"], parameters)

@@ -130,15 +130,18 @@ class Subjects:
             )
         return deal([keyed_order(names, self.seed)], np.bincount(sites), shares)[site_of]
 
-    def latest(self, test: float) -> Indices:
-        """0 for the subjects seen last, that together have the share `test` of the rows; 1 for the others."""
+    def latest(self, shares: Sequence[float]) -> Indices:
+        """0 for the subjects seen last, that together have the first share of the rows; 1 for those before, and so on;
+        the others get the number of shares."""
         name = self._role("time")
         last = np.full(len(self.weights), np.iinfo(np.int64).min)
         np.maximum.at(last, self.codes, self.cohort[name].to_physical().to_numpy())
         if len(last) < 2:
             raise DataError("1 subject is too few for train and test", "collect more subjects")
+        if len(last) <= len(shares):
+            raise DataError(f"{len(last)} subjects are too few for {len(shares) + 1} parts in time", "fewer folds")
         order = np.concatenate(self.strata)
-        return deal([order[np.argsort(-last[order], kind="stable")]], self.weights, [test])
+        return deal([order[np.argsort(-last[order], kind="stable")]], self.weights, list(shares))
 
     def parts(self, test: float, tune: float) -> Indices:
         """Each row's part (an index of PARTS) when all are dealt at once; a share of 0 has no part."""

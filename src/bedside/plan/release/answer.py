@@ -17,6 +17,8 @@ from bedside.errors import DataError
 from bedside.models.predictions import Predictions
 from bedside.plan.release.opened import Opened
 
+SEPARATOR = "; "
+
 
 def read_like(release: Opened, path: Path, *, with_target: bool) -> Cohort:
     """Data in the plan's own form (or a JSON row, or a list of rows) read as the plan's was, its fields of the kinds
@@ -92,3 +94,27 @@ def answer_table(release: Opened, raw: Cohort) -> pl.DataFrame:
     flags = outside.group_by("row_id").agg(told)
     answers = predictions.frame.select(keep).join(flags, on="row_id", how="left", maintain_order="left")
     return answers.with_columns(pl.col("outside_training").fill_null(""))
+
+
+def nearest_cases(release: Opened, raw: Cohort, cases: Cohort, k: int) -> pl.DataFrame:
+    """The k cases most like each row of `raw`, nearest first, in columns to join to the answers by `row_id`: `nearest`
+    (their row ids), `nearest_distance` and `nearest_TARGET` (what became of them; of several labels each one's).
+
+    `cases` are raw rows with their outcome, such as the table that the release was learnt from: it is given anew,
+    because a release holds no patient. Distances are over the inputs (`bedside.checks.explain.nearest`).
+    """
+    from bedside.checks.explain import nearest
+
+    known = release.clean(cases)
+    inputs = [item.name for item in release.schema.inputs]
+    positions, distances = nearest(known.keeping(inputs), release.clean(raw).keeping(inputs), k)
+    ids = known.frame["row_id"].to_list()
+    lines = {
+        "row_id": raw.frame["row_id"].to_list(),
+        "nearest": [SEPARATOR.join(ids[i] for i in row) for row in positions],
+        "nearest_distance": [SEPARATOR.join(f"{gap:.2f}" for gap in row) for row in distances],
+    }
+    for target in release.task.targets:
+        outcome = known[target].cast(pl.String).fill_null("?").to_list()
+        lines[f"nearest_{target}"] = [SEPARATOR.join(outcome[i] for i in row) for row in positions]
+    return pl.DataFrame(lines, schema=dict.fromkeys(lines, pl.String))
