@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import json_digest, table_digest
-from bedside.cohort.subjects import PARTS, Subjects
+from bedside.cohort.subjects import PARTS, Stratify, Subjects
 from bedside.errors import DataError, LeakError
 
 Rows = NDArray[np.int64]
@@ -100,7 +100,7 @@ def hold_out(
     test: float = 0.25,
     tune: float = 0.15,
     by: str = "subject",
-    stratify: str | None = None,
+    stratify: Stratify = None,
     seed: int = 0,
     allow_shared_subjects: bool = False,
 ) -> Split:
@@ -109,8 +109,9 @@ def hold_out(
     `by` "subject": subjects at random; "site": whole sites go to test; "time": the subjects seen last go to test;
     "column:NAME": the parts a field names (train, tune or val, test), tune being taken from train when it names none.
     Tune is always taken by subject. `stratify` balances a field's classes (a subject counts for its rarest one) or
-    quantiles. Raises DataError for missing values, too few subjects or a class with too few; LeakError for a subject
-    with several sites or official parts (`allow_shared_subjects` waives the latter).
+    quantiles, or the combinations of classes of several fields, in which values may be missing. Raises DataError for
+    missing values, too few subjects or a class with too few; LeakError for a subject with several sites or official
+    parts (`allow_shared_subjects` waives the latter).
     """
     _check_share("test", test)
     _check_share("tune", tune)
@@ -139,7 +140,7 @@ def k_fold(
     folds: int,
     tune: float = 0.15,
     by: str = "subject",
-    stratify: str | None = None,
+    stratify: Stratify = None,
     seed: int = 0,
 ) -> Split:
     """K folds whose test parts partition the rows, by "subject", by whole "site" or by "time"; `tune` is a share of all
