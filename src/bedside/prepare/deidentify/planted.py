@@ -78,7 +78,7 @@ class _Who:
             "AS": "093Y",
             "CS": f"{self.family}",
             "AE": f"{self.family}",
-            "SH": f"{self.family[:6]}{self.number}",
+            "SH": f"{self.family[:6]}{self.number}" if own else "Site 7",
             "UR": f"http://{self.family}.example/{self.number}",
             "DS": "71.5",
             "IS": "71",
@@ -164,8 +164,9 @@ def _fate(applier: Applier, who: _Who, place: str, old: Any, new: Any, letter: s
             leaked = _says(new and new.value, words)
             return Fate(place, tag, letter, new is not None and not leaked, leaked)
         return Fate(place, tag, letter, new is not None and new.value == value, None)
-    identifying = {"DS", "IS", "AS"}.isdisjoint({old.VR})
-    leaked = new is not None and (_same(old, new) or _says(new.value, words)) if identifying else None
+    leaked: bool | None = None
+    if old.VR not in ("DS", "IS", "AS"):
+        leaked = new is not None and (_same(old, new) or _says(new.value, words))
     if place == "top" and tag in (PATIENT_ID, PATIENT_NAME):
         right = new is not None and str(new.value).rstrip("^") == _pseudonym(applier, who)
     elif letter == "X":

@@ -27,7 +27,7 @@ _IDENTIFYING = re.compile(
     rb"|\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b"  # date
     rb"|\b\d{1,2}\.? ?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?,? ?\d{2,4}\b"
     rb"|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.? \d{1,2},? \d{2,4}\b"
-    rb"|\b(?:dr|mr|mrs|ms|miss|prof|doctor|nurse|patient|pt|name)\b[.:]?\s+[a-z][\w'-]*(?:[ ,^]+[A-Z][\w'-]*)*"
+    rb"|\b(?:dr|mr|mrs|ms|miss|prof|doctor|nurse|patient|pt|name)\b[.:]?\s+[a-z][\w'-]*(?:[ ,^]+(?-i:[A-Z])[\w'-]*)*"
     rb"|\+?\d[\d ().-]{5,}\d"  # phone
     rb"|[A-Za-z]{0,4}\d{5,}\w*",  # number of a person, an order, a device
     re.IGNORECASE,
@@ -71,7 +71,7 @@ def cleaned(value: bytes, own: re.Pattern[bytes] | None) -> bytes:
         return b""
     if own is not None:
         value = own.sub(b" ", value)
-    return _SPACES.sub(b" ", _IDENTIFYING.sub(b" ", value)).strip(b" \0")
+    return _SPACES.sub(b" ", _IDENTIFYING.sub(b" ", value)).strip(b" ,;\0")
 
 
 def pattern_of(identifiers: Iterable[bytes], shortest: int = 4) -> re.Pattern[bytes] | None:
