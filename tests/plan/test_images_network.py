@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +83,35 @@ def test_one_png_is_answered_and_the_release_verifies(place: Path, outcome: Outc
     expected = whole.filter(pl.col("row_id") == "r0007.png")["p:yes"][0]
     assert one.height == 1 and one["p:yes"][0] == pytest.approx(expected, abs=1e-6)
     made = verify_release(outcome.release, trusted_keys(workspace.keys))
-    assert {each.id: each.result for each in made.answers}["verify_golden"] == "ok"
+    results = {each.id: each.result for each in made.answers}
+    assert results["verify_golden"] == results["verify_serving"] == "ok"
+    stranger = {each.id: each.result for each in verify_release(outcome.release, {}).answers}
+    assert stranger["verify_serving"] == "unknown" and stranger["verify_integrity"] == "ok"
+
+
+def test_one_png_is_answered_without_torch(place: Path, outcome: Outcome) -> None:
+    """What the service does: a release is opened, a PNG answered and its heat map made; torch is not even there."""
+    assert outcome.release is not None
+    code = (
+        "import sys\nfrom pathlib import Path\nsys.modules['torch'] = None\n"
+        "from bedside.cohort import Workspace\nfrom bedside.evidence.keys import trusted_keys\n"
+        "from bedside.plan.release import open_release\n"
+        "from bedside.plan.release.answer import answer_table, read_like\n"
+        "home, release, image = map(Path, sys.argv[1:])\n"
+        "opened = open_release(release, trusted_keys(Workspace(home).keys))\n"
+        "raw = read_like(opened, image, with_target=False)\n"
+        "print(answer_table(opened, raw)['p:yes'][0])\n"
+        "served = opened.served\nseen = served.prepare(opened.clean(raw))\n"
+        "assert served.model.heat_maps(seen, served.predict(seen).calls).shape == (1, 2, 2)\n"
+        "heavy = {'sklearn', 'scipy', 'shap', 'monai', 'onnx', 'pandas', 'lightgbm'} & set(sys.modules)\n"
+        "sys.exit(repr(heavy) if heavy else 0)"
+    )
+    arguments = [str(place / "home"), str(outcome.release), str(place / "blobs" / "r0007.png")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    opened = open_release(outcome.release, {})
+    raw = read_like(opened, place / "blobs" / "r0007.png", with_target=False)
+    assert float(done.stdout) == pytest.approx(opened.pipeline.predict(opened.clean(raw)).score[0], abs=1e-5)
 
 
 def test_no_image_and_no_name_of_a_patient_is_in_the_release(place: Path, outcome: Outcome) -> None:
@@ -94,7 +124,7 @@ def test_no_image_and_no_name_of_a_patient_is_in_the_release(place: Path, outcom
 
 def test_the_weights_are_safetensors_and_json(outcome: Outcome) -> None:
     assert outcome.release is not None
-    folder = next(path.parent for path in outcome.release.rglob("network.safetensors"))
+    folder = outcome.release / "model" / "model"
     listing = json.loads((folder / "model.json").read_text())
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "network.safetensors"]
     assert listing["name"] == "small_cnn" and np.isfinite(listing["state"]["history"][-1]["train_loss"])

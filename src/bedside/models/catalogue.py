@@ -16,7 +16,7 @@ from bedside.errors import MissingExtra, PlanError
 from bedside.models.task import Classify, Task
 
 _TABULAR = ("number", "boolean", "category", "ordinal")
-_MODULE_OF = {"ebm": "interpret", "explain": "shap", "tune": "optuna", "imaging": "torch"}
+_MODULE_OF = {"ebm": "interpret", "explain": "shap", "tune": "optuna", "imaging": "torch", "onnx": "onnxruntime"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,13 @@ def installed(extra: str | None) -> bool:
     """Whether a pip extra is there (one that is not ours counts as installed with its plug-in)."""
     module = _MODULE_OF.get(extra or "")
     return module is None or find_spec(module) is not None
+
+
+def saved(name: str) -> Any:
+    """The class that loads a saved model: one of the catalogue, or the serving form of a network."""
+    from bedside.models.imaging.onnx_network import OnnxNetwork
+
+    return OnnxNetwork if name == OnnxNetwork.name else plugins.load("models", name)
 
 
 def named(spec: Any) -> tuple[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,17 +11,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import polars as pl
 
-from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.run import Run
 from bedside.cohort.schema import RESERVED, Schema, physical_type
-from bedside.errors import DataError, PlanError
+from bedside.errors import DataError, MissingExtra, PlanError
 from bedside.evidence.estimate import Finding
 from bedside.models import catalogue
 from bedside.models.calibrate import Calibration, fit_calibration, method_of
 from bedside.models.digest import check_files, file_digests, read_listing, write_listing
 from bedside.models.observed import draw, observe, outside
 from bedside.models.predictions import Predictions
+from bedside.models.protocol import Exports
 from bedside.models.saved import not_fitted
 from bedside.models.tabular.matrix import in_row_order, target
 from bedside.models.task import Classify, Task, task_from_json
@@ -235,13 +236,28 @@ class Pipeline:
         self.model.save(folder / "model")
         write_listing(folder / LISTING, {**content, "files": file_digests(folder)}, self.model.name)
 
+    def served(self) -> Pipeline:
+        """The same pipeline with its network in ONNX Runtime; itself where the model is no network of its own library.
+
+        Raises BedsideError for a network that cannot be exported.
+        """
+        if not isinstance(self.model, Exports):
+            return self
+        served = copy.copy(self)
+        served.fitted_ = replace(self.fitted, model=self.model.export())
+        return served
+
     @classmethod
     def load(cls, folder: Path) -> Pipeline:
         """The inverse of `save`; raises IntegrityError when any file was changed, is missing or does not belong."""
         data = read_listing(folder / LISTING)
         check_files(folder, data["files"], LISTING)
-        pipeline = cls(**data["asked"])
-        model = plugins.load("models", data["fitted"]["model"]["name"]).load(folder / "model")
+        kind = catalogue.saved(data["fitted"]["model"]["name"])
+        if not catalogue.installed(kind.extra):
+            raise MissingExtra(kind.extra, f"the model '{kind.name}'")
+        pipeline = cls.__new__(cls)
+        pipeline.asked = data["asked"]  # not built: what was asked may need more than what was learnt
+        model = kind.load(folder / "model")
         pipeline.fitted_ = Fitted.from_json(data["fitted"], steps_of.load_all(folder / "steps"), model)
         return pipeline
 

@@ -68,3 +68,12 @@ class HasTrees(Protocol):
     def contributions(self, cohort: Cohort) -> tuple[list[str], NDArray[np.float64], float]:
         """Field names, SHAP values of shape (rows, fields) for the positive class or value, and the base value."""
         ...
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """A network that can leave the library it was trained with: its serving form is an ONNX graph."""
+
+    def export(self) -> Model:
+        """A model that predicts the same (to 1e-5) in ONNX Runtime alone; it can be saved and loaded, not fitted."""
+        ...

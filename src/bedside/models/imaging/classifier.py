@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bedside.cohort.store import Store
+    from bedside.models.imaging.onnx_network import OnnxNetwork
 
 FILE = "network.safetensors"
 AT_ONCE = 32  # images in a batch of predictions
@@ -151,6 +152,13 @@ class ImageClassifier(SavedModel):
     def pictures(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Inputs as images in 0..1 again."""
         return self.learnt.pixels.pictures(inputs)
+
+    def export(self) -> OnnxNetwork:
+        """The serving form: an ONNX graph that answers the same without torch, and says where it looked."""
+        from bedside.models.imaging.onnx_export import exported
+
+        learnt = self.learnt
+        return exported(learnt.network, self.target_layer(), learnt.pixels, learnt.task, {"model": self.name})
 
     def learning_curve(self) -> Figure:
         """Loss on train and (where there was one) on the search part by epoch, as a tidy table."""

@@ -89,10 +89,10 @@ def answer_table(release: Opened, raw: Cohort) -> pl.DataFrame:
     """One row an answer: row_id, probability of each class (or value), call, threshold, and `outside_training`: the
     inputs that lie outside what training showed, with how (below, above, unseen, missing)."""
     cleaned = release.clean(raw)
-    predictions: Predictions = release.pipeline.predict(cleaned)
+    predictions: Predictions = release.served.predict(cleaned)
     keep = ["row_id", *release.task.columns]
     keep += [name for name in ("call", "threshold") if name in predictions.frame.columns]
-    outside: pl.DataFrame = release.pipeline.outside(cleaned)
+    outside: pl.DataFrame = release.served.outside(cleaned)
     told = (pl.col("field") + " " + pl.col("why")).str.join("; ").alias("outside_training")
     flags = outside.group_by("row_id").agg(told)
     answers = predictions.frame.select(keep).join(flags, on="row_id", how="left", maintain_order="left")

@@ -6,6 +6,7 @@ task.json            the task with its classes
 reader.json          how a later table is read: kinds, missing codes, forms of time
 clean.json           item-scope cleaning, replayed on every new row
 model/               the fitted pipeline: steps, model, calibrator, threshold
+serving/             for a network: the same pipeline in ONNX, which answers without the library that trained it
 input.schema.json    fields, units, ranges and levels that a caller may send (JSON Schema)
 example.json         one synthetic row
 golden/              up to 256 synthetic rows (32 with images, which are noise) and their predictions

@@ -7,6 +7,7 @@ from pathlib import Path
 SIGNATURE = "signature.dsse.json"
 APPROVALS = "approvals"
 LOCAL_KEY = "local"
+SERVING = "serving"
 MARK = "ERASED.json"
 
 

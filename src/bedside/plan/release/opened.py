@@ -28,7 +28,7 @@ from bedside.models.predictions import Predictions
 from bedside.models.task import Task, task_from_json
 from bedside.plan.file.plan import Plan, parse_plan
 from bedside.plan.release import contents
-from bedside.plan.release.layout import APPROVALS, SIGNATURE
+from bedside.plan.release.layout import APPROVALS, SERVING, SIGNATURE
 
 LARGEST_SIGNATURE = 64 << 20  # bytes; one file takes about 150
 
@@ -88,10 +88,34 @@ class Opened:
         """The fitted pipeline."""
         from bedside.models.pipeline import Pipeline
 
+        return Pipeline.load(self._unchanged("model"))
+
+    @cached_property
+    def served(self) -> Any:
+        """The pipeline that answers new rows: in its serving form where it has one and ONNX Runtime is installed, which
+        gives the same answers (to 1e-5) and needs no torch."""
+        from bedside.models.catalogue import installed
+
+        return self.serving if self.has_serving and installed("onnx") else self.pipeline
+
+    @cached_property
+    def serving(self) -> Any:
+        """The serving form; raises MissingExtra without ONNX Runtime."""
+        from bedside.models.pipeline import Pipeline
+
+        return Pipeline.load(self._unchanged(SERVING))
+
+    @property
+    def has_serving(self) -> bool:
+        """Whether it holds a serving form of its network."""
+        return any(name.startswith(f"{SERVING}/") for name in self.files)
+
+    def _unchanged(self, place: str) -> Path:
+        """A folder of the release, every file of which has just been checked."""
         for name in self.files:
-            if name.startswith("model/"):
+            if name.startswith(f"{place}/"):
                 self.read(name)
-        return Pipeline.load(self.folder / "model")
+        return self.folder / place
 
     def example(self) -> Cohort:
         """One synthetic raw row, with its events and files where it has any."""

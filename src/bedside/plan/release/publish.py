@@ -22,9 +22,10 @@ from bedside.plan.memo.artifacts import folder_files, get_predictions, lay_folde
 from bedside.plan.release import contents
 from bedside.plan.release.card import model_card
 from bedside.plan.release.golden import golden_rows
-from bedside.plan.release.layout import LOCAL_KEY, SIGNATURE
+from bedside.plan.release.layout import LOCAL_KEY, SERVING, SIGNATURE
 from bedside.plan.release.one_row import input_schema, one_row
 from bedside.plan.release.rows import banded, group_fields, k_anonymity, keyed_rows, row_key, row_secret
+from bedside.plan.release.serving import write_serving
 
 
 def publish(work: Work, made: Made, facts: Mapping[str, Any], report: str) -> Path:
@@ -86,7 +87,9 @@ def fill(work: Work, made: Made, facts: Mapping[str, Any], report: str, folder: 
     with_rows = plan.release is None or plan.release.rows
 
     golden = golden_rows(bench.cohort(made.read["cohort"]), plan.split.seed, without=task.target)
-    predicted = pipeline.predict(replay(golden, list(made.cleaned["replay"])))
+    cleaned = replay(golden, list(made.cleaned["replay"]))
+    predicted = pipeline.predict(cleaned)
+    write_serving(folder / SERVING, pipeline, cleaned, predicted)
     make_folder(folder / "golden")
     contents.write_cohort(folder / "golden", "inputs", golden)
     contents.write_predictions(folder / "golden", "predictions", predicted, golden["row_id"])

@@ -29,9 +29,9 @@ from bedside.plan.release import contents
 from bedside.plan.release.approve import Approval, approvals, stage_now
 from bedside.plan.release.layout import mark_of
 from bedside.plan.release.opened import Opened, open_release
+from bedside.plan.release.serving import CLOSE, largest_difference
 
 TOLERANCE = 1e-9
-GOLDEN_TOLERANCE = 1e-5
 
 
 def _of_bands(spec: Any) -> Any:
@@ -87,6 +87,8 @@ def verify_release(folder: Path, trusted: TrustedKeys, ledger: Ledger | None = N
     answers.append(_ask("verify_gates", lambda: _gates(release)))
     answers.append(_ask("verify_recompute", lambda: _recompute(release)))
     answers.append(_ask("verify_golden", lambda: _golden(release)))
+    if release.has_serving:
+        answers.append(_ask("verify_serving", lambda: _serving(release)))
     answers.append(_ask("verify_stage", lambda: _stage(release, approved, trusted)))
     answers.append(_ledger(release, approved, ledger, trusted))
     return Verification(tuple(answers), release)
@@ -196,12 +198,21 @@ def _golden(release: Opened) -> Answer:
     kept = contents.read_predictions(release.read, "golden/predictions", release.task)
     if release.pipeline.keeps_rows != release.record["privacy"]["model_keeps_rows"]:
         return Answer("verify_golden", "fail", "whether the model keeps training rows is not what the release says")
-    made = release.predict(raw)
-    worst = max(
-        float(np.abs(made.frame[name].to_numpy() - kept.frame[name].to_numpy()).max()) for name in release.task.columns
-    )
-    result: Result = "ok" if worst <= GOLDEN_TOLERANCE else "fail"
+    worst = largest_difference(release.predict(raw), kept)
+    result: Result = "ok" if worst <= CLOSE else "fail"
     return Answer("verify_golden", result, f"{len(raw)} golden rows, largest difference {worst:.1e}")
+
+
+def _serving(release: Opened) -> Answer:
+    """The serving form's answers to the golden rows; a graph is run only when a trusted key has signed it."""
+    if not release.signer.trusted:
+        return Answer("verify_serving", "unknown", "a graph of an unknown signer is not run")
+    raw = contents.read_cohort(release.read, "golden/inputs")
+    kept = contents.read_predictions(release.read, "golden/predictions", release.task)
+    worst = largest_difference(release.serving.predict(release.clean(raw)), kept)
+    exporter = release.serving.model.served.made["exporter"]
+    result: Result = "ok" if worst <= CLOSE else "fail"
+    return Answer("verify_serving", result, f"ONNX ({exporter}), largest difference {worst:.1e}")
 
 
 def _stage(release: Opened, approved: Sequence[Approval], trusted: TrustedKeys) -> Answer:

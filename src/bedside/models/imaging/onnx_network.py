@@ -1,0 +1,169 @@
+"""The serving form of an image network: an ONNX graph that answers as the network did, without the library it was
+trained with.
+
+The graph takes `images` (n, channels, side, side) and returns `logits` (n, classes) and, where a map explains them,
+`features` (n, k, h, w), the last map before the global mean. With the weights of the linear layer after it, the class
+activation map (Zhou 2016) follows by one sum, so a heat map needs no gradient.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bedside.cohort.cohort import Cohort
+from bedside.errors import BedsideError, IntegrityError, MissingExtra
+from bedside.models.imaging.pixels import Pixels
+from bedside.models.predictions import Predictions
+from bedside.models.saved import SavedModel, not_fitted
+from bedside.models.task import Classify, task_from_json
+
+if TYPE_CHECKING:
+    from bedside.cohort.store import Store
+
+GRAPH = "network.onnx"
+HEAD = "head.npy"
+IMAGES, LOGITS, FEATURES = "images", "logits", "features"
+AT_ONCE = 32  # images in a batch of predictions
+_OUTSIDE_FILE = b"\n\x08location\x12"  # how a tensor names a file of its own, field 1 of a StringStringEntryProto
+
+
+@dataclass(frozen=True, eq=False)
+class ServedGraph:
+    """What is served: the task, how pixels become inputs, the graph, and what is told of how it was made.
+
+    `head` (classes, k) are the weights that the mean of the features is multiplied with, None where the graph has no
+    features. `made` is plain JSON: the model it was, the exporter, the precision.
+    """
+
+    task: Classify
+    pixels: Pixels
+    graph: bytes
+    head: NDArray[np.float32] | None
+    made: dict[str, Any]
+
+
+@dataclass(eq=False)
+class OnnxNetwork(SavedModel):
+    """A network in ONNX Runtime on one processor core. It is exported from a trained one, never fitted."""
+
+    name: ClassVar[str] = "onnx_network"
+    tasks: ClassVar[tuple[str, ...]] = ("classify",)
+    modality: ClassVar[str] = "image"
+    extra: ClassVar[str | None] = "onnx"
+    interpretable: ClassVar[bool] = False
+    keeps_rows: ClassVar[bool] = False
+    calibrated: ClassVar[bool] = False
+
+    served_: ServedGraph | None = field(default=None, init=False, repr=False)
+
+    @classmethod
+    def of(cls, served: ServedGraph) -> OnnxNetwork:
+        """The model of a graph."""
+        made = cls()
+        made.served_ = served
+        return made
+
+    def parameters(self) -> dict[str, Any]:
+        """None: all of it was decided by the network it was."""
+        return {}
+
+    @property
+    def served(self) -> ServedGraph:
+        """What is served; raises BedsideError when there is nothing yet."""
+        if self.served_ is None:
+            raise not_fitted(self.name)
+        return self.served_
+
+    @cached_property
+    def session(self) -> Any:
+        """ONNX Runtime's session, one thread, made on first use. Raises IntegrityError for a graph that is none."""
+        return session(self.served.graph)
+
+    def predict(self, cohort: Cohort, *, out: Store | None = None) -> Predictions:
+        """Class probabilities, one image a row, in row order; raises DataError for a row without its image."""
+        task = self.served.task
+        p = np.zeros((len(cohort), len(task.classes)))
+        for rows, (logits,) in self._run(cohort, [LOGITS]):
+            p[rows] = softmax(logits)
+        return Predictions.of_probabilities(task, cohort.frame["row_id"], p)
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether it says where in an image it looked."""
+        return self.served.head is not None
+
+    def heat_maps(self, cohort: Cohort, classes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Maps ≥ 0 of shape (rows, h, w) of what speaks for `classes` (rows,): ReLU(Σ_k (w_ck − w̄_k) A_k) / hw.
+
+        The same as Grad-CAM (Selvaraju 2017) of that class's logit less the mean of all, for a network that ends in a
+        global mean and a linear layer. Raises BedsideError for one that does not.
+        """
+        head = self.served.head
+        if head is None:
+            raise BedsideError("this network has no last map that explains it", "explain it in a worker with torch")
+        weights = (head - head.mean(axis=0)).astype(np.float64)
+        maps = []
+        for rows, (features,) in self._run(cohort, [FEATURES]):
+            found = np.einsum("nk,nkhw->nhw", weights[classes[rows]], features.astype(np.float64))
+            maps.append(np.maximum(found, 0.0) / np.prod(features.shape[2:]))
+        return np.concatenate(maps) if maps else np.zeros((0, 1, 1))
+
+    def inputs(self, cohort: Cohort) -> NDArray[np.float32]:
+        """What the graph takes, shape (rows, channels, side, side)."""
+        return self.served.pixels.inputs(cohort)
+
+    def _run(self, cohort: Cohort, names: list[str]) -> Iterator[tuple[NDArray[np.int64], list[NDArray[np.float32]]]]:
+        for start in range(0, len(cohort), AT_ONCE):
+            rows = np.arange(start, min(start + AT_ONCE, len(cohort)))
+            yield rows, self.session.run(names, {IMAGES: self.inputs(cohort.take(rows))})
+
+    def state(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Task, pixels and origin as JSON; the graph, and the head as a plain array."""
+        served = self.served
+        files = {GRAPH: served.graph}
+        if served.head is not None:
+            written = io.BytesIO()
+            np.save(written, served.head, allow_pickle=False)
+            files[HEAD] = written.getvalue()
+        return {"task": served.task.to_json(), "pixels": served.pixels.to_json(), "made": served.made}, files
+
+    def restore(self, state: dict[str, Any], files: dict[str, bytes]) -> None:
+        """The inverse of `state`; raises IntegrityError for a task it cannot do, or a graph that names other files."""
+        task = task_from_json(state["task"])
+        if not isinstance(task, Classify):
+            raise IntegrityError(f"'{self.name}' was saved with a task that it cannot do")
+        if _OUTSIDE_FILE in files[GRAPH]:
+            raise IntegrityError(f"{GRAPH} takes weights from other files", "a release's graph holds its own weights")
+        head = np.load(io.BytesIO(files[HEAD]), allow_pickle=False) if HEAD in files else None
+        self.served_ = ServedGraph(task, Pixels.from_json(state["pixels"]), files[GRAPH], head, state["made"])
+
+
+def session(graph: bytes, threads: int = 1) -> Any:
+    """An ONNX Runtime session on the processor; raises MissingExtra without it, IntegrityError for what is no graph."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtra("onnx", "a network in service") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own errors share no public base
+        raise IntegrityError(f"{GRAPH} cannot be run: {type(error).__name__}", "get the release again") from error
+
+
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Probabilities of logits, both of shape (n, classes)."""
+    z = logits.astype(np.float64)
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    found: NDArray[np.float64] = e / e.sum(axis=1, keepdims=True)
+    return found
