@@ -24,8 +24,8 @@ _CACHES = {"NUMBA_CACHE_DIR": "numba", "MPLCONFIGDIR": "matplotlib"}
 
 @dataclass(frozen=True)
 class Config:
-    """What config.yaml may say: where store (fsspec URL), memo, ledger and the service's database (SQLAlchemy URLs) lie;
-    None: in the home."""
+    """What config.yaml may say: where store (fsspec URL), memo, ledger and the service's database (SQLAlchemy URLs)
+    lie; None: in the home."""
 
     store: str | None = None
     memo: str | None = None

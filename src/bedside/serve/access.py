@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bedside.errors import BedsideError
+from bedside.serve.problems import problem
 
 if TYPE_CHECKING:
     from bedside.serve.sessions import Session, Sessions
@@ -208,11 +209,6 @@ def _name_of(host: str) -> str:
     """A Host header without its port."""
     name, colon, port = host.rpartition(":")
     return (name if colon and port.isdigit() else host).lower()
-
-
-def problem(status: int, what: str, way_out: str = "", **headers: str) -> JSONResponse:
-    """An error as JSON: what is wrong, and the way out."""
-    return JSONResponse({"error": {"what": what, "way_out": way_out}}, status, headers=headers)
 
 
 def set_cookie(response: Response, value: str, *, secure: bool, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The audit trail: an append-only hash chain of what was asked, answered and decided, durable before the answer goes out.
+"""The audit trail: an append-only hash chain of what was asked, answered and decided, written before it is answered.
 
 A row's body is canonical JSON `{format, index, previous, time, kind, …}`; its hash is the SHA-256 of the body, and
 `previous` the hash of the row before it (64 zeros for the first). Rows that wait at the same time are committed
@@ -28,6 +28,7 @@ from bedside.cohort.digest import canonical_json, sha256_hex
 from bedside.errors import BedsideError, IntegrityError
 from bedside.evidence.keys import SigningKey
 from bedside.serve.database import METADATA, Database
+from bedside.serve.problems import NotRecorded
 
 FORMAT = 1
 GENESIS = "0" * 64
@@ -85,9 +86,9 @@ class AuditTrail:
         """A subject's id as 32 hexadecimal digits that only the holder of the key can tie to it."""
         return hmac.new(self._secret, b"subject\0" + subject.encode(), hashlib.sha256).hexdigest()[:32]
 
-    def input_digest(self, values: Any) -> str:
+    def input_digest(self, source: bytes) -> str:
         """A keyed digest of what was asked: equal inputs can be found again, nothing can be guessed from it."""
-        return hmac.new(self._secret, b"input\0" + canonical_json(values), hashlib.sha256).hexdigest()
+        return hmac.new(self._secret, b"input\0" + source, hashlib.sha256).hexdigest()
 
     def append(self, entries: Sequence[Mapping[str, Any]]) -> Future[list[int]]:
         """Add rows (each with `kind`, `account`, `request` and what else it says) in order.
@@ -205,7 +206,7 @@ class AuditTrail:
                 return first
             except exc.IntegrityError:
                 continue  # another process took these positions
-        raise BedsideError("the audit trail is too busy", "run one service on one database")
+        raise NotRecorded("the audit trail is too busy", "run one service on one database")
 
 
 def _row(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,7 +232,7 @@ def _broken(index: int, what: str) -> IntegrityError:
 def _failed(error: Exception) -> BedsideError:
     if isinstance(error, BedsideError):
         return error
-    return BedsideError(
+    return NotRecorded(
         f"the audit row could not be written ({type(error).__name__}), so nothing was answered",
         "check the disk and the database of the service",
     )

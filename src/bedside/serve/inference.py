@@ -93,17 +93,19 @@ def _outside(served: Served, raw: Cohort, cleaned: Cohort) -> Mapping[str, Seque
     for item in schema.inputs:
         if item.kind != "number" or (item.low is None and item.high is None):
             continue
-        low, high = (-math.inf if item.low is None else item.low), (math.inf if item.high is None else item.high)
+        least, most = (-math.inf if item.low is None else item.low), (math.inf if item.high is None else item.high)
         values = raw[item.name].to_numpy()
-        for row in np.flatnonzero((values < low) | (values > high)):
-            words = both("serve_outside_implausible", field=item.name, low=low, high=high)
+        for row in np.flatnonzero((values < least) | (values > most)):
+            words = both("serve_outside_implausible", field=item.name, low=item.low, high=item.high)
             entry = {"field": item.name, "why": "implausible", "low": item.low, "high": item.high, "words": words}
             out.setdefault(cleaned["row_id"][int(row)], []).append(entry)
+    low: float | None
+    high: float | None
     for row_id, name, why in served.pipeline.outside(cleaned).iter_rows():
         seen = observed[name]
         low, high = seen.get("low"), seen.get("high")
         if name in schema and schema[name].kind == "time":
-            low = high = None
+            low, high = None, None
         words = both(f"serve_outside_{why}", field=name, low=low, high=high)
         if why in ("below", "above") and low is None:
             words = both("serve_outside_unseen", field=name)

@@ -12,8 +12,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from bedside.serve.access import problem
 from bedside.serve.config import Limits
+from bedside.serve.problems import problem
 
 
 class TooLarge(Exception):

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +28,7 @@ from bedside.evidence.ledger import Ledger
 from bedside.plan.release.approve import stage_now
 from bedside.plan.release.opened import Opened, open_release
 from bedside.serve.database import METADATA, Database
+from bedside.serve.problems import NotThere
 from bedside.serve.served import Served, load_served
 
 ALIASES = ("champion", "challenger")
@@ -98,7 +98,7 @@ class State:
         return self.served.get(self.aliases.get((name, "challenger"), ""))
 
     def find(self, reference: str) -> Served:
-        """By name, `name@challenger`, or digest (12 or more digits); raises DataError naming what there is."""
+        """By name, `name@challenger`, or digest (12 or more digits); raises NotThere naming what there is."""
         name, _, alias = reference.partition("@")
         if alias in ("", "champion") and name in self.names:
             found = self.champion(name)
@@ -109,7 +109,7 @@ class State:
             found = matching[0] if len(matching) == 1 and not alias else None
         if found is None:
             there = ", ".join(self.names) or "nothing yet: `bedside run` a plan with a release"
-            raise DataError("no release of that name or digest is served", f"there is: {there}")
+            raise NotThere("no release of that name or digest is served", f"there is: {there}")
         return found
 
 
@@ -231,5 +231,3 @@ class Registry:
         if not earlier:
             raise DataError(f"'{name}' has no other release to go back to", "run its plan again")
         return self.set_alias(name, "champion", earlier[0], account=account, reason=reason)
-
-

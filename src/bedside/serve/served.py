@@ -75,10 +75,13 @@ class Served:
 def load_served(opened: Opened, stage: Stage) -> Served:
     """Load a release whose bytes have been checked; raises BedsideError where it cannot be served here, and
     IntegrityError where it does not answer as it did."""
-    model = json.loads(opened.read("model/pipeline.json"))["fitted"]["model"]["name"]
-    if plugins.load("models", model).extra == "imaging":
-        raise BedsideError(f"the network '{model}' has no form that is served", "run its plan again with this version")
-    pipeline = opened.pipeline
+    if opened.has_serving:
+        pipeline = opened.serving
+    else:
+        model = json.loads(opened.read("model/pipeline.json"))["fitted"]["model"]["name"]
+        if plugins.load("models", model).extra == "imaging":
+            raise BedsideError(f"the network '{model}' has no form that is served", "run its plan again")
+        pipeline = opened.pipeline
     golden = opened.clean(contents.read_cohort(opened.read, "golden/inputs"))
     kept = contents.read_predictions(opened.read, "golden/predictions", opened.task)
     made = pipeline.predict(golden)

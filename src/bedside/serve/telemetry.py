@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,7 +33,10 @@ class Metrics:
             "bedside_request_seconds", "Time to answer, by route.", ["route"], registry=self.registry
         )
         self.answers = Counter(
-            "bedside_answers", "Rows answered, by release and stage.", ["name", "release", "stage"], registry=self.registry
+            "bedside_answers",
+            "Rows answered, by release and stage.",
+            ["name", "release", "stage"],
+            registry=self.registry,
         )
         self.outside = Counter(
             "bedside_outside_inputs",
@@ -48,7 +51,8 @@ class Metrics:
         """The exposition format."""
         from prometheus_client import generate_latest
 
-        return generate_latest(self.registry)
+        data: bytes = generate_latest(self.registry)
+        return data
 
 
 class Telemetry:
@@ -96,8 +100,6 @@ class Telemetry:
 
 class JsonLines(logging.Formatter):
     """A log record as one line of JSON: time, level, logger, message, and what `extra` said."""
-
-    converter: ClassVar[Any] = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""

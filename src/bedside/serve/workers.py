@@ -8,20 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from bedside.serve.config import Limits
+from bedside.serve.problems import Busy, Late
 
 T = TypeVar("T")
-
-
-class Busy(Exception):
-    """Too many requests wait already; `retry_after` is in whole seconds."""
-
-    def __init__(self, retry_after: int) -> None:
-        self.retry_after = retry_after
-        super().__init__("busy")
-
-
-class Late(Exception):
-    """The answer took longer than is waited for."""
 
 
 class Workers:

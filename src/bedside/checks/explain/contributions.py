@@ -24,7 +24,7 @@ class Contributions:
     """`values` (rows, fields) + `base` = the score before calibration, on its `scale`.
 
     Fields are those of the cohort (columns that a step made of one are added up; a pair of an EBM reads "a × b"); those
-    of `contributions` are centred on these rows. `error` is the largest distance between the sum and what the model predicts.
+    of `contributions` are centred on these rows. `error` is the largest distance between the sum and the prediction.
     """
 
     fields: tuple[str, ...]
