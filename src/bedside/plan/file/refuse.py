@@ -124,6 +124,9 @@ def _check(plan: Plan, spec: Any, document: Document, path: Path) -> Any:
     kind = "classify" if plan.task.classify is not None else "regress"
     if kind not in check.tasks:
         raise document.error(path, f"the check '{name}' is not for a task that would {kind}", "remove it")
+    refuse = getattr(check, "refuse_model", None)
+    if refuse is not None:
+        _build(lambda: refuse(catalogue.build(plan.model.spec)), document, path)
     return check
 
 
