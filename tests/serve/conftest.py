@@ -10,9 +10,10 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
+from tests.serving import Node, running, shared_home
+
 from bedside.cohort.workspace import Workspace
 from bedside.serve import ServeConfig, create_app
-from tests.serving import Node, running, shared_home
 
 
 @pytest.fixture(scope="session")

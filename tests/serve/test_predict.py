@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.serving import Node
 
 from bedside.evidence.keys import trusted_keys
 from bedside.plan.release import contents
 from bedside.plan.release.opened import Opened, open_release
 from bedside.serve.served import Served
-from tests.serving import Node
 
 SUBJECT = "MRN-0042-Müller"
 
@@ -77,7 +77,9 @@ def test_a_verdict_stands_in_words_of_both_languages_beside_its_threshold(node: 
 
 def test_inputs_beyond_training_and_beyond_reason_are_flagged(node: Node) -> None:
     row = {**served(node, "linear").example, "age": 150.0, "creatinine": 2000.0, "sex": "unheard of"}
-    flags = {(each["field"], each["why"]) for each in ask(node, {"release": "linear", "row": row})["answers"][0]["outside"]}
+    flags = {
+        (each["field"], each["why"]) for each in ask(node, {"release": "linear", "row": row})["answers"][0]["outside"]
+    }
     assert {("age", "above"), ("creatinine", "above"), ("sex", "unseen")} <= flags
     assert ("age", "implausible") in flags
     clean = ask(node, {"release": "linear", "row": served(node, "linear").example})["answers"][0]["outside"]
@@ -160,7 +162,9 @@ def test_what_does_not_fit_is_refused_with_the_way_out(node: Node, body: Any, sa
 
 def test_a_value_that_is_refused_is_not_repeated(node: Node) -> None:
     with node.caller("clinician") as caller:
-        refused = caller.post("/predict", json={"release": "linear", "row": {**served(node, "linear").example, "age": SUBJECT}})
+        refused = caller.post(
+            "/predict", json={"release": "linear", "row": {**served(node, "linear").example, "age": SUBJECT}}
+        )
     assert refused.status_code == 422 and "'age' is a number" in refused.text
     assert "MRN" not in refused.text
 

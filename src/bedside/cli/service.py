@@ -16,7 +16,9 @@ from bedside.errors import MissingExtra
 def serve(
     home: Home = None,
     host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback TLS is needed.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8460,
+    port: Annotated[
+        int | None, typer.Option(help="Port; 0 takes a free one (default 8460 if free).", min=0, max=65535)
+    ] = None,
     name: Annotated[list[str] | None, typer.Option(help="A further host name it has; may be repeated.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM).", show_default=False)] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).", show_default=False)] = None,
@@ -29,6 +31,7 @@ def serve(
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # requests are the parallelism
     try:
         from bedside.serve.config import ServeConfig
+        from bedside.serve.run import free_port
         from bedside.serve.run import serve as run_service
         from bedside.web import create_app
     except ModuleNotFoundError as error:
@@ -38,7 +41,7 @@ def serve(
 
     config = ServeConfig(
         host=host,
-        port=port,
+        port=port if port is not None else free_port(host, 8460),
         hosts=tuple(name or ()),
         tls_cert=tls_cert,
         tls_key=tls_key,

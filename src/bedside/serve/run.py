@@ -79,6 +79,18 @@ def serve(
                 ) from None
 
 
+def free_port(host: str, wanted: int) -> int:
+    """The wanted port where nobody listens on it, else 0: any free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, wanted))
+        except OSError:
+            return 0
+    return wanted
+
+
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Hold a lock file while this lasts; raises BedsideError at once where another process holds it."""

@@ -49,6 +49,7 @@ def environment(lang: Lang) -> jinja2.Environment:
     made.filters |= {
         "plain": lambda value: plain(value, lang),
         "fixed": fixed,
+        "share": share,
         "bound": lambda value, metric: bound_text(value, terms().get(metric), lang),
         "estimate": lambda found: _estimate(found, lang),
         "unit": lambda value: unit_text(value, lang),
@@ -68,6 +69,11 @@ def _estimate(found: Mapping[str, Any], lang: Lang) -> str:
     """An estimate of a release's record, as it reads everywhere."""
     estimate = Estimate.from_json(found)
     return estimate_text(estimate, terms().get(estimate.metric), lang)
+
+
+def share(p: float) -> str:
+    """A probability with two decimals that never claims to be 0 or 1."""
+    return "<\u20090.01" if p < 0.005 else ">\u20090.99" if p >= 0.995 else fixed(p, 2)
 
 
 @cache
