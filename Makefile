@@ -1,12 +1,13 @@
 # Everything is set up by the targets that need it: `make run` and `make test` work on a fresh clone.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run demo test test-slow soak bench constraints clean
+.PHONY: help run demo demo-images test test-slow soak bench constraints clean
 BIN := .venv/bin
 
 help:
 	@echo "make run          install into .venv, the demo, then its releases served: the last line is the address"
 	@echo "make demo         the demo alone"
+	@echo "make demo-images  the same on simulated radiographs (installs the extra imaging)"
 	@echo "make test         lint, types, layers, then every test that takes seconds"
 	@echo "make test-slow    the tests that take minutes"
 	@echo "make soak         kills, fuzzing and load, many times over"
@@ -21,6 +22,10 @@ run: demo
 demo:
 	@tools/setup run
 	$(BIN)/bedside demo
+
+demo-images:
+	@tools/setup images
+	$(BIN)/bedside demo --images
 
 test:
 	@tools/setup test

@@ -59,8 +59,8 @@ def test_each_page_in_each_language_and_theme(node: Node, browser: Browser, path
     said = browser.text()
     assert {"en": "Not a cleared medical device", "zh": "非经批准的医疗器械"}[lang] in said
     assert {"en": "Models and releases", "zh": "模型与发布"}[lang] in said
-    unnamed = """[...document.querySelectorAll('a, button, input:not([type=hidden]), select')]
-        .filter(e => !(e.textContent || e.ariaLabel || e.labels?.[0]?.textContent || '').trim()).map(e => e.outerHTML)"""
+    unnamed = """[...document.querySelectorAll('a, button, input:not([type=hidden]), select')].filter(
+        e => !(e.textContent || e.ariaLabel || e.labels?.[0]?.textContent || '').trim()).map(e => e.outerHTML)"""
     assert browser.run(unnamed) == [], "everything that can be used has a name"
 
 

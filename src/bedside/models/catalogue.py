@@ -42,7 +42,7 @@ def entries() -> list[Entry]:
         found.append(
             Entry(
                 name,
-                tuple(kind.tasks),
+                tasks_of(kind),
                 kind.modality,
                 kind.extra,
                 installed(kind.extra),
@@ -52,6 +52,12 @@ def entries() -> list[Entry]:
             )
         )
     return found
+
+
+def tasks_of(kind: Any) -> tuple[str, ...]:
+    """The kinds of task a model can do: those it names, and several labels, one fit each, where it can classify."""
+    own = tuple(kind.tasks)
+    return (*own, "multilabel") if "classify" in own and "multilabel" not in own else own
 
 
 def installed(extra: str | None) -> bool:
@@ -96,13 +102,13 @@ def build(spec: Any) -> Any:
     return plugins.build("models", {name: parameters})
 
 
-def default_calibration(spec: Any) -> str:
-    """How a model's probabilities are calibrated when the plan does not say: not at all when they come from a
-    likelihood that no class weights bend, else "auto"."""
+def default_calibration(spec: Any) -> Any:
+    """How a model's probabilities are calibrated when the plan does not say: as its class does, else (and where class
+    weights bend them) "auto"."""
     name, parameters = named(spec)
-    if getattr(plugins.load("models", name), "calibrated", False) and parameters.get("class_weight") is None:
-        return "none"
-    return "auto"
+    if parameters.get("class_weight") is not None:
+        return "auto"
+    return getattr(plugins.load("models", name), "default_calibration", "auto")
 
 
 def recommend(cohort: Cohort, task: Task, interpretable: bool = False) -> tuple[str, str, str]:

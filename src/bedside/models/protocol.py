@@ -20,9 +20,11 @@ class Model(Protocol):
     """Learns from a cohort and predicts for one. Fitted state is saved without pickle.
 
     `__init__(**params)` only stores its parameters. Class attributes tell the catalogue what it is without importing
-    its library: `name`, `tasks` (task kinds), `modality`, `extra` (pip extra or None), `default_steps` (a list of
+    its library: `name`, `tasks` (task kinds; one that can classify is fitted once a label for `multilabel` unless it
+    names that too, and then it has `of_label`), `modality`, `extra` (pip extra or None), `default_steps` (a list of
     step specs put before it when the plan names none), `interpretable`, `keeps_rows`, `summary` (English, Chinese),
-    and optionally `calibrated`: its probabilities come from a likelihood, so they are recalibrated only when asked.
+    and optionally `default_calibration`: a spec other than "auto", such as "none" where probabilities come from a
+    likelihood.
     """
 
     name: ClassVar[str]
@@ -53,11 +55,29 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class HasLabels(Protocol):
+    """A fitted model of several labels, each of which can be looked at alone."""
+
+    def of_label(self, name: str) -> Any:
+        """A model of two classes: that label's, with what explains it (terms, trees, network) where there is any."""
+        ...
+
+
+@runtime_checkable
 class HasTerms(Protocol):
     """A model that is a sum of terms on its scale (log-odds or value): linear models, EBM."""
 
     def terms(self, cohort: Cohort) -> tuple[list[str], NDArray[np.float64], float]:
         """Term names, contributions of shape (rows, terms), and the intercept; they sum to the link-scale score."""
+        ...
+
+
+@runtime_checkable
+class SpendsMinutes(Protocol):
+    """A model that turns a budget in minutes into a count of its own (epochs) while it fits."""
+
+    def spent(self) -> dict[str, Any]:
+        """The parameters that repeat this fit without a clock, {} where it had none."""
         ...
 
 

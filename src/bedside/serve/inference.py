@@ -12,7 +12,7 @@ from bedside.cohort.cohort import Cohort
 from bedside.errors import DataError
 from bedside.evidence.glossary import text
 from bedside.models.predictions import Predictions
-from bedside.models.task import Classify
+from bedside.models.task import Classify, Multilabel, Regress, Task
 from bedside.serve import explain
 from bedside.serve.served import Served
 
@@ -34,46 +34,55 @@ def answers(served: Served, raw: Cohort, *, explained: bool) -> list[dict[str, A
         raise DataError("cleaning drops rows, so they cannot be answered", "see the release's card")
     found = served.predict(cleaned)
     flags = _outside(served, raw, cleaned)
-    told = explain.contributions(served.pipeline, cleaned, served.task, served.typical) if explained else None
-    maps = explain.heat_maps(served.pipeline, cleaned, served.task) if explained and told is None else None
+    why = explain.contributions(served.pipeline, cleaned, served.task, served.typical) if explained else None
+    maps = explain.heat_maps(served.pipeline, cleaned, served.task) if explained and why is None else None
+    predicted = predictions(served.task, found)
     out = []
     for i, row_id in enumerate(cleaned["row_id"].to_list()):
         answer: dict[str, Any] = {
             "row": i,
-            "prediction": _prediction(served, found, i),
+            "prediction": predicted[i],
             "outside": flags.get(row_id, []),
         }
         if explained:
-            given = told[i] if told is not None else maps[i] if maps is not None else None
+            given = why[i] if why is not None else maps[i] if maps is not None else None
             answer["explanation"] = given if given is not None else {"why_not": both("serve_no_explanation")}
         out.append(answer)
     return out
 
 
-def _prediction(served: Served, found: Predictions, row: int) -> dict[str, Any]:
-    """What is predicted for a row, in numbers and in words."""
-    task, frame = served.task, found.frame
-    values = {name: float(frame[name][row]) for name in task.columns}
-    if not isinstance(task, Classify):
-        only = next(iter(values.values())) if len(values) == 1 else None
-        words = both("serve_predicted", value=only) if only is not None else None
-        return {"kind": task.kind, "target": task.target, "values": values, "value": only, "words": words}
-    call = str(frame["call"][row])
+def predictions(task: Task, found: Predictions) -> list[dict[str, Any]]:
+    """What is predicted for each row, in numbers and in words."""
+    if isinstance(task, Multilabel):
+        labels = [predictions(label, found.of_label(label.target)) for label in task.labels]
+        return [{"kind": "multilabel", "labels": list(row)} for row in zip(*labels, strict=True)]
+    rows = found.frame.to_dicts()
+    if isinstance(task, Classify):
+        return [_classified(task, row) for row in rows]
+    return [_number(task, row["value"]) for row in rows]
+
+
+def _number(task: Regress, value: float) -> dict[str, Any]:
+    return {"kind": "regress", "target": task.target, "value": value, "words": both("serve_predicted", value=value)}
+
+
+def _classified(task: Classify, row: Mapping[str, Any]) -> dict[str, Any]:
+    call = str(row["call"])
     out: dict[str, Any] = {
         "kind": "classify",
         "target": task.target,
-        "probabilities": {label: values[f"p:{label}"] for label in task.classes},
+        "probabilities": {label: row[f"p:{label}"] for label in task.classes},
         "call": call,
     }
     if not task.binary:
         return {**out, "words": both("serve_likeliest", label=call)}
-    flagged = call == task.classes[-1]
-    verdict = "flagged" if flagged else "not_flagged"
+    event = task.classes[-1]
+    verdict = "flagged" if call == event else "not_flagged"
     return {
         **out,
-        "event": task.classes[-1],
-        "probability": values[f"p:{task.classes[-1]}"],
-        "threshold": float(frame["threshold"][row]),
+        "event": event,
+        "probability": row[f"p:{event}"],
+        "threshold": row["threshold"],
         "verdict": verdict,
         "words": both(f"serve_{verdict}", event=event_name(task)),
     }

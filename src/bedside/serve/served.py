@@ -15,7 +15,7 @@ from bedside.cohort.cohort import Cohort
 from bedside.errors import BedsideError, IntegrityError
 from bedside.evidence.gates import Stage
 from bedside.models.predictions import Predictions
-from bedside.models.task import Task
+from bedside.models.task import Multilabel, Task
 from bedside.plan.release import contents
 from bedside.plan.release.opened import Opened
 from bedside.serve import explain
@@ -50,6 +50,11 @@ class Served:
     def task(self) -> Task:
         """What it predicts."""
         return self.opened.task
+
+    @property
+    def predicts(self) -> str:
+        """The target, or the labels."""
+        return ", ".join(self.task.targets) if isinstance(self.task, Multilabel) else self.task.target
 
     @cached_property
     def input_schema(self) -> dict[str, Any]:

@@ -132,7 +132,7 @@ class Service:
                 "subject": None if subject is None else self.audit.pseudonym(subject),
                 "input": source,
                 "row": answer["row"],
-                "prediction": {key: value for key, value in answer["prediction"].items() if key != "words"},
+                "prediction": _without_words(answer["prediction"]),
                 "outside": [{"field": each["field"], "why": each["why"]} for each in answer["outside"]],
             }
             for answer, subject in zip(found, asked.subjects, strict=True)
@@ -142,6 +142,14 @@ class Service:
         """One audit row of something done; its position, once it is durable."""
         entry = {"kind": kind, "account": caller.account, "request": caller.request, **said}
         return (await asyncio.wrap_future(self.audit.append([entry])))[0]
+
+
+def _without_words(prediction: Mapping[str, Any]) -> dict[str, Any]:
+    """A prediction as it is recorded: words can be made again."""
+    kept = {key: value for key, value in prediction.items() if key not in ("words", "labels")}
+    if "labels" in prediction:
+        kept["labels"] = [_without_words(label) for label in prediction["labels"]]
+    return kept
 
 
 def shown_at(stage: str, answer: Mapping[str, Any]) -> dict[str, Any]:
