@@ -11,6 +11,7 @@ from bedside.cohort.cohort import Cohort
 from bedside.cohort.quarantine import Refused
 from bedside.errors import DataError
 from bedside.plan.actions.bench import Bench
+from bedside.plan.file.places import files_named
 from bedside.plan.file.plan import Plan
 
 
@@ -54,6 +55,5 @@ def reader_parameters(plan: Plan, base: Path) -> dict[str, Any]:
 
 def reader_paths(plan: Plan, base: Path) -> dict[str, Path]:
     """Those of the reader's parameters that name files beside the table."""
-    names = getattr(plugins.load("readers", plan.cohort.read), "paths", ())
-    given = plan.cohort.parameters
-    return {key: (base / given[key]).resolve() for key in names if isinstance(given.get(key), str)}
+    named = files_named("readers", {"name": plan.cohort.read, **plan.cohort.parameters})
+    return {key: (base / path).resolve() for key, path in named.items()}

@@ -84,10 +84,12 @@ class Conductor:
             {"cohort": cohort},
             lambda: actions.split(bench, plan, cohort),
         )
-        found = Evaluation(self.work, cohort, split).carry_out()
+        found = Evaluation(self.work, cohort, split, self.base).carry_out()
         evidence = (cleaned["evidence"], described["evidence"], split["evidence"], *found.evidence)
         judged = self._judged(evidence, keeps_rows=found.pipeline["keeps_rows"])
-        made = Made(read, cleaned, split, found.pooled, found.reference, found.pipeline, evidence, judged)
+        made = Made(
+            read, cleaned, split, found.pooled, found.reference, found.pipeline, evidence, found.actions, judged
+        )
         return self._outcome(made)
 
     def _read(self) -> dict[str, Any]:
@@ -151,7 +153,7 @@ class Conductor:
         reported = report_action(self.work, made, facts)
         run = json_digest({"plan": plan.digest, "data": facts["digests"]["read"], "threads": self.threads})
         folder = self.work.workspace.runs / f"{plan.name}-{run[:12]}"
-        report = write_run(store, plan, folder, facts, made.evidence, judged, reported)
+        report = write_run(store, plan, folder, facts, made, reported)
         release = None
         if judged["stage"] is not None and plan.release is not None:
             release = publish(self.work, made, facts, reported["html"])
