@@ -182,7 +182,7 @@ def test_any_column_name_gives_valid_yaml(name: str, tmp_path: Path) -> None:
     for ask in (None, Answers()):
         (tmp_path / "plan.yaml").unlink(missing_ok=True)
         plan = written(tmp_path, columns, wishes=Wishes(target=name), ask=ask).plan
-        assert plan.task.target == name
+        assert plan.task.targets == (name,)
         assert plan.cohort.parameters["sensitive"] == [f"sex {name}"]
         assert plan.cohort.parameters["ignore"] == [f"empty {name}"]
     assert plan.cohort.parameters["missing"] == [{f"glucose {name}": [0]}, {f"weight {name}": [999]}]
@@ -234,7 +234,7 @@ def test_what_is_suspected_is_not_assumed(admissions: Path, tmp_path: Path) -> N
 def test_the_answers_are_the_plan(tmp_path: Path) -> None:
     ask = Answers({"predicted": "sex", "event": "male", "patient is": "none", "wrong answer": "low"})
     plan = written(tmp_path, small(), ask=ask).plan
-    assert plan.task.target == "sex" and plan.task.positive == "male" and plan.task.risk == "low"
+    assert plan.task.targets == ("sex",) and plan.task.positive == "male" and plan.task.risk == "low"
     assert "subject" not in plan.cohort.parameters
     assert plan.threshold == "youden" and "sensitivity" not in plan.gates
     assert len(ask.questions) == 5  # target, event, patient, risk, readable
@@ -252,7 +252,7 @@ def test_of_two_likely_targets_none_is_taken(tmp_path: Path) -> None:
     columns = {"readmitted": np.arange(400) % 2, **small(), "height": np.arange(400)}
     with pytest.raises(PlanError, match="readmitted, died"):
         written(tmp_path, columns)
-    assert written(tmp_path, columns, wishes=Wishes(target="died")).plan.task.target == "died"
+    assert written(tmp_path, columns, wishes=Wishes(target="died")).plan.task.targets == ("died",)
 
 
 @pytest.mark.parametrize(
@@ -617,7 +617,7 @@ def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
     os.close(master)
     assert "'nonsense' is none of them" in shown and not answers
     plan = load_plan(tmp_path / "plan.yaml")[0]
-    assert plan.task.target == "died" and plan.task.positive == 0 and plan.task.risk == "low"
+    assert plan.task.targets == ("died",) and plan.task.positive == 0 and plan.task.risk == "low"
     assert plan.cohort.parameters["subject"] == "MRN"
 
 
@@ -653,7 +653,7 @@ def test_a_folder_with_a_label_table_gives_a_plan(tmp_path: Path) -> None:
 
 def test_a_subfolder_a_class_gives_a_plan(tmp_path: Path) -> None:
     made = init(pictures(tmp_path, labelled=False), tmp_path / "plan.yaml")
-    assert made.plan.task.target == "class" and made.plan.task.positive == "malignant"
+    assert made.plan.task.targets == ("class",) and made.plan.task.positive == "malignant"
     assert "labels" not in made.plan.cohort.parameters and len(made.plan.baseline) == 1
     assert any("no column says who the patient is" in note for note in made.notes)
 
