@@ -51,9 +51,10 @@ class Augment:
         for what, value in changes.items():
             if what not in kinds:
                 raise PlanError(f"augment: {name} has no {what!r}", f"it has: {', '.join(kinds)}")
-            number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LIMITS[what]
-            if not (isinstance(value, bool) if kinds[what] is bool else number):
-                told = "true or false" if kinds[what] is bool else f"a number from 0 to {LIMITS[what]:g}"
+            switch = kinds[what] is bool
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (isinstance(value, bool) if switch else number and 0 <= value <= LIMITS[what]):
+                told = "true or false" if switch else f"a number from 0 to {LIMITS[what]:g}"
                 raise PlanError(f"augment: {what} is {value!r}", f"give {told}")
         return replace(SETS[name], **changes)
 

@@ -71,7 +71,6 @@ class ImageClassifier(SavedModel):
     default_steps: ClassVar[tuple[Any, ...]] = ()
     interpretable: ClassVar[bool] = False
     keeps_rows: ClassVar[bool] = False
-    calibrated: ClassVar[bool] = False
     summary: ClassVar[tuple[str, str]] = ("", "")
     epochs: ClassVar[int] = 40  # without a budget
     limits: ClassVar[Limits] = {
@@ -187,10 +186,6 @@ class ImageClassifier(SavedModel):
             part.frame["row_id"].to_list(),
         )
 
-    def spent(self) -> dict[str, Any]:
-        """The epochs that its budget came to, {} where it had none."""
-        return {} if self.budget is None else {"budget": {"epochs": self.learnt.progress.planned}}
-
     def predict(self, cohort: Cohort, *, out: Store | None = None) -> Predictions:
         """Class probabilities, one image a row, in row order; raises DataError for a row without its image."""
         import torch
@@ -215,6 +210,10 @@ class ImageClassifier(SavedModel):
     def pictures(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Inputs as images in 0..1 again."""
         return self.learnt.pixels.pictures(inputs)
+
+    def spent(self) -> dict[str, Any]:
+        """The epochs that its budget came to, {} where it had none."""
+        return {} if self.budget is None else {"budget": {"epochs": self.learnt.progress.planned}}
 
     def covered(self, cohort: Cohort) -> NDArray[np.bool_]:
         """Where the inputs hold picture, not filling, shape (rows, image, image)."""

@@ -27,6 +27,7 @@ Whole = NDArray[np.uint16]
 FULL = 65534  # stands for 1.0
 EMPTY = 65535  # where the square is not covered by the image
 FORMAT = 1
+PIXELS = "pixels"  # the folder's name; it holds patients' images, so erasing one empties it
 _CHECK = 8  # bytes of BLAKE2b before the numbers
 
 
@@ -71,9 +72,9 @@ class Squares:
 def cached(run: Run) -> Iterator[Path]:
     """Where squares are kept while a model is fitted: the run's cache, else a folder that is gone afterwards."""
     if run.cache is not None:
-        yield run.cache / "pixels"
+        yield run.cache / PIXELS
         return
-    folder = run.folder / "pixels"
+    folder = run.folder / PIXELS
     try:
         yield folder
     finally:

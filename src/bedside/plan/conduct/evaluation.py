@@ -43,16 +43,20 @@ class Evaluation:
         if self.split["folds"] == 1:
             pipeline = pooled["pipelines"][0]
         else:
-            pipeline = self._fit(plan.model, "model", FINAL)
+            pipeline = self._fit(plan.model, "model", FINAL, pooled["pipelines"][0]["asked"])
         evidence = [*self._doubts(pooled, pipeline), *self._checks(pooled, reference, pipeline)]
         return Evaluated(pooled, reference, pipeline, tuple(evidence))
 
     def _predictions(self, candidate: Candidate, name: str) -> dict[str, Any]:
-        """Fit and predict in every fold, and pool."""
+        """Fit and predict in every fold, and pool.
+
+        What the first fit made of a budget in minutes holds for all, so that the evidence is of one procedure.
+        """
         bench, cohort, split = self.work.bench, self.cohort, self.split
-        pieces, pipelines = [], []
+        pieces: list[dict[str, Any]] = []
+        pipelines: list[dict[str, Any]] = []
         for fold in range(split["folds"]):
-            fitted = self._fit(candidate, name, fold)
+            fitted = self._fit(candidate, name, fold, pipelines[0]["asked"] if pipelines else None)
             pipelines.append(fitted)
             pieces.append(
                 self.work.remembered(
@@ -76,7 +80,9 @@ class Evaluation:
         )
         return {**pooled, "pipelines": pipelines}
 
-    def _fit(self, candidate: Candidate, name: str, fold: int) -> dict[str, Any]:
+    def _fit(
+        self, candidate: Candidate, name: str, fold: int, asked: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         plan = self.work.plan
         parameters = {
             "candidate": candidate.model_dump(mode="json"),
@@ -87,6 +93,7 @@ class Evaluation:
             "search": plan.search.model_dump(mode="json") if plan.search and candidate is plan.model else None,
             "seed": actions.fit_seed(plan, fold),
             "fold": fold,
+            "asked": asked,
             "final": plan.split.model_dump(mode="json") if fold == FINAL else None,
         }
         place = "all rows" if fold == FINAL else f"fold {fold + 1}/{self.split['folds']}"
@@ -96,7 +103,7 @@ class Evaluation:
             self._path_of(name),
             parameters,
             {"cohort": self.cohort, "split": self.split["split"], "task": self.split["task"]},
-            lambda: actions.fit(self.work.bench, plan, candidate, self.cohort, self.split, fold),
+            lambda: actions.fit(self.work.bench, plan, candidate, self.cohort, self.split, fold, asked),
             label=f"fit {name} ({candidate.name}), {place}",
         )
 
