@@ -24,8 +24,11 @@ from bedside.models.imaging.loop import Budget, Examples, Recipe, trained
 from bedside.models.imaging.losses import Loss
 from bedside.models.imaging.pixels import Pixels, image_field
 from bedside.models.imaging.squares import Squares, cached
+from bedside.models.imaging.stages import Stages
+from bedside.models.imaging.weights import Weights
 from bedside.models.predictions import Predictions
-from bedside.models.rows import ClassWeight, in_row_order, target, weights
+from bedside.models.rows import ClassWeight, in_row_order, target
+from bedside.models.rows import weights as class_weights
 from bedside.models.saved import SavedModel, not_fitted
 from bedside.models.seeded import seeded, with_threads
 from bedside.models.task import Classify, Task, task_from_json
@@ -62,7 +65,8 @@ class ImageClassifier(SavedModel):
     `image` is the side of the square in pixels, `budget` {minutes: m} or {epochs: n}, `colour` None looks for itself,
     `class_weight` as for tables ("balanced", "costs" or by label), `augment` names the modality whose images are turned
     about in training (ultrasound, chest_xray, microscopy, photo, general, none), `loss` is cross_entropy,
-    {label_smoothing: a} or {focal: γ}, `mixup` its α; `devices` is a number of GPUs, `precision` 32-true or bf16-mixed.
+    {label_smoothing: a} or {focal: γ}, `mixup` its α; `devices` is a number of GPUs, `precision` 32-true or bf16-mixed;
+    `weights` {file, licence, digest} begin the encoder, and `transfer` says in which stages it learns on.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
@@ -96,6 +100,8 @@ class ImageClassifier(SavedModel):
     dropout: float = 0.2
     devices: int = 1
     precision: str | None = None
+    weights: Any = None
+    transfer: Any = None
 
     learnt_: LearntNetwork | None = field(default=None, init=False, repr=False)
 
@@ -106,6 +112,10 @@ class ImageClassifier(SavedModel):
     @abstractmethod
     def encoder(self, channels: int) -> tuple[nn.Sequential, int]:
         """With fresh weights, from (n, channels, image, image) to maps (n, d, h, w), and their number d."""
+
+    @abstractmethod
+    def last_block(self) -> tuple[str, ...]:
+        """The encoder's layers nearest to the head, which transfer frees first."""
 
     def stride(self) -> int:
         """Pixels a side that one cell of the last map stands for; an image must not be smaller."""
@@ -129,7 +139,7 @@ class ImageClassifier(SavedModel):
 
         if not isinstance(task, Classify):
             raise PlanError(f"'{self.name}' does not {task.kind}", "it can classify")
-        self._checked()
+        self.check()
         train = in_row_order(train)
         name = image_field(train, self.name)
         y = target(train, task, self.name)
@@ -144,6 +154,8 @@ class ImageClassifier(SavedModel):
             if tune is not None:
                 held_out = self._examples(pixels, tune, task, target(tune, task, self.name, one_class=True), folder)
             network = self.build(len(pixels.mean), len(task.classes))
+            if self.weights is not None:
+                Weights.of(self.weights).into(network.get_submodule("features"), self.name)
             tensors, progress = trained(
                 network,
                 examples,
@@ -169,15 +181,24 @@ class ImageClassifier(SavedModel):
             Loss.of(self.loss),
             Augment.of(self.augment),
             self.mixup,
+            self.stages(),
             devices=self.devices,
             precision=self.precision,
         )
+
+    def stages(self) -> Stages:
+        """When which part learns: by stages with pretrained weights, else all at once; raises PlanError."""
+        if self.weights is not None:
+            return Stages.of(self.transfer, self.last_block())
+        if self.transfer is not None:
+            raise PlanError(f"'{self.name}': transfer is for pretrained weights, and there are none", "give weights")
+        return Stages()
 
     def _examples(self, pixels: Pixels, part: Cohort, task: Classify, y: Any, folder: Path) -> Examples:
         """What the loop takes of a part whose class codes are y."""
         import torch
 
-        w = weights(part, task, y, self.class_weight)
+        w = class_weights(part, task, y, self.class_weight)
         w = np.ones(len(y)) if w is None else w
         return Examples(
             partial(pixels.taken, Squares(part, pixels.field, pixels.size, folder)),
@@ -248,6 +269,8 @@ class ImageClassifier(SavedModel):
         progress = self.learnt.progress
         values = {"model": self.name, "epochs": progress.done, "planned": progress.planned or progress.done}
         found = [Finding("network_trained", "info", {**values, "best": progress.best})]
+        if self.weights is not None:
+            found.append(Weights.of(self.weights).finding(self.name))
         if progress.done == progress.planned == progress.best and progress.done > 1 and self._still_falling():
             found.append(Finding("training_cut_short", "caution", values))
         return tuple(found)
@@ -302,7 +325,8 @@ class ImageClassifier(SavedModel):
             task, pixels, network.eval().requires_grad_(False), progress, state["threads"], state["device"]
         )
 
-    def _checked(self) -> None:
+    def check(self) -> None:
+        """Raise PlanError for a parameter that is out of range or does not fit the others."""
         for name, (low, high, kind) in self.limits.items():
             value = getattr(self, name)
             for each in value if isinstance(value, list | tuple) else [value]:
