@@ -98,7 +98,7 @@ def heat_maps(
     flat = int((np.ptp(trial.maps.reshape(len(seen), -1), axis=1) == 0).sum())
     said = [finding(f"explained_by_{method.name}", "info", rows=len(seen), flat=flat)]
     if asked.of != CALLED:
-        said.append(finding("heat_maps_of_class", "info", label=asked.of))
+        said.append(finding("heat_maps_of_class", "info", explained=asked.of))
     if len(seen) < min(asked.images, len(cohort)):
         said.append(finding("heat_maps_bounded", "info", rows=len(seen), asked=asked.images, passes=passes))
     by_name = {item.metric: item for item in estimates}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path as Folder
 from typing import Any
 
 from bedside.cohort import plugins
@@ -12,28 +13,34 @@ from bedside.evidence.estimate import Evidence, Figure, Finding
 from bedside.plan import actions
 from bedside.plan.actions import FINAL, Work
 from bedside.plan.file.defaults import baselines, checks_of
+from bedside.plan.file.places import files_named, without_folders
 from bedside.plan.file.plan import Candidate
 from bedside.plan.file.yaml_lines import Path
 from bedside.plan.memo.artifacts import put_evidence
+from bedside.plan.memo.provenance import room_digest
+from bedside.plan.memo.sources import source_digests
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Pooled predictions of the model and of each baseline, the fit that a release holds, digests of the evidence."""
+    """Pooled predictions of the model and of each baseline, the fit that a release holds, digests of the evidence, and
+    the outputs of the actions that the plan names."""
 
     pooled: Mapping[str, Any]
     reference: Mapping[str, Mapping[str, Any]]
     pipeline: Mapping[str, Any]
     evidence: tuple[str, ...]
+    actions: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evaluation of a plan on a cleaned cohort (by digest) under its split."""
+    """The evaluation of a plan, which lies in `base`, on a cleaned cohort (by digest) under its split."""
 
     work: Work
     cohort: str
     split: Mapping[str, Any]
+    base: Folder
 
     def carry_out(self) -> Evaluated:
         """Fit, predict and check whatever is not remembered."""
@@ -45,7 +52,9 @@ class Evaluation:
         else:
             pipeline = self._fit(plan.model, "model", FINAL, pooled["pipelines"][0]["asked"])
         evidence = [*self._doubts(pooled, pipeline), *self._checks(pooled, reference, pipeline)]
-        return Evaluated(pooled, reference, pipeline, tuple(evidence))
+        acted = tuple(self._act(i, spec, pooled, pipeline) for i, spec in enumerate(plan.actions))
+        evidence += [each["evidence"] for each in acted]
+        return Evaluated(pooled, reference, pipeline, tuple(evidence), acted)
 
     def _predictions(self, candidate: Candidate, name: str) -> dict[str, Any]:
         """Fit and predict in every fold, and pool.
@@ -162,6 +171,43 @@ class Evaluation:
             )
             out.append(done["evidence"])
         return out
+
+    def _act(self, i: int, spec: Any, pooled: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[str, Any]:
+        """One action that the plan names."""
+        name, parameters = plugins.parameters_of("actions", without_folders("actions", spec))
+        path: Path = ("actions", i)
+        with self.work.at(path):
+            named = files_named("actions", spec)
+            sources = {key: source_digests((self.base / each).resolve()) for key, each in named.items()}
+        return self.work.remembered(
+            "act",
+            "plan",
+            path,
+            {
+                "spec": {"name": name, **parameters},
+                "source": room_digest(plugins.catalogue("actions")[name].module),
+                "seed": self.work.plan.split.seed,
+                "level": self.work.plan.level,
+            },
+            {
+                "cohort": pooled["cohort"],
+                "predictions": pooled["predictions"],
+                "pipeline": pipeline["pipeline"],
+                "task": self.split["task"],
+                "sources": sources,
+            },
+            lambda: actions.act(
+                self.work.bench,
+                self.work.plan,
+                spec,
+                self.base,
+                evaluated=pooled["cohort"],
+                predictions=pooled["predictions"],
+                task=self.split["task"],
+                pipeline=pipeline["pipeline"],
+            ),
+            label=f"action {name}",
+        )
 
     def _path_of(self, name: str) -> Path:
         """Where the plan names a model: `name` is "model" or a baseline's."""

@@ -12,6 +12,7 @@ from bedside.errors import PlanError
 from bedside.evidence.gates import Gate, Stage
 from bedside.models.threshold import rule_of
 from bedside.plan.file import yaml_lines
+from bedside.plan.file.places import files_named, without_folders
 from bedside.plan.file.yaml_lines import Document
 
 Spec = str | dict[str, Any]
@@ -43,11 +44,14 @@ class CohortSpec(BaseModel):
 
 
 class TaskSpec(_Strict):
-    """What is predicted: exactly one of classify and regress names the target field."""
+    """What is predicted: exactly one of classify and regress names the target field; a list under classify, labels.
 
-    classify: str | None = None
+    `positive` is the event: one for all labels, or by label.
+    """
+
+    classify: str | list[str] | None = None
     regress: str | None = None
-    positive: str | int | bool | None = None
+    positive: str | int | bool | dict[str, str | int | bool] | None = None
     risk: Literal["low", "medium", "high"] = "high"
     costs: Costs | None = None
 
@@ -55,12 +59,25 @@ class TaskSpec(_Strict):
     def _one_target(self) -> TaskSpec:
         if (self.classify is None) == (self.regress is None):
             raise ValueError("name the target under exactly one of classify, regress")
+        if isinstance(self.classify, list) and (len(self.classify) < 2 or len(set(self.classify)) < len(self.classify)):
+            raise ValueError("labels are two or more different fields; one field alone stands without a list")
+        if isinstance(self.positive, dict) and not set(self.positive) <= set(self.classify or ()):
+            raise ValueError("positive names fields that are no labels")
         return self
 
     @property
-    def target(self) -> str:
-        """The target field."""
-        return self.classify if self.classify is not None else str(self.regress)
+    def kind(self) -> Literal["classify", "multilabel", "regress"]:
+        """The kind of task."""
+        if isinstance(self.classify, list):
+            return "multilabel"
+        return "regress" if self.classify is None else "classify"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target field, or the fields of the labels."""
+        if isinstance(self.classify, list):
+            return tuple(self.classify)
+        return (self.classify if self.classify is not None else str(self.regress),)
 
 
 class SplitSpec(_Strict):
@@ -70,7 +87,7 @@ class SplitSpec(_Strict):
     folds: Annotated[int, Field(ge=2, le=50)] | None = None
     test: Share | None = None
     tune: Share = 0.15
-    stratify: str | None = None
+    stratify: str | list[str] | None = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     waive: Literal["shared_subjects"] | None = None
 
@@ -133,6 +150,7 @@ class Plan(_Strict):
     calibrate: Spec | None = None
     threshold: float | Spec | None = None
     checks: list[Spec] = ["performance", "calibration"]
+    actions: list[Spec] = []
     gates: dict[str, Any] = {}
     release: ReleaseSpec | None = None
     level: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
@@ -174,16 +192,15 @@ class Plan(_Strict):
     def without_places(self) -> Plan:
         """The plan with the names of files but not of folders, and of a database no more than its kind (its URL may
         hold a password)."""
-        from bedside.cohort import plugins
-
         spec = self.cohort
         path = f"{spec.path.split('://', 1)[0]}://" if "://" in spec.path else PurePath(spec.path).name
-        changed: dict[str, Any] = {"path": path}
-        if spec.read in plugins.catalogue("readers"):
-            for key in getattr(plugins.load("readers", spec.read), "paths", ()):
-                if isinstance(spec.parameters.get(key), str):
-                    changed[key] = PurePath(spec.parameters[key]).name
-        return self.model_copy(update={"cohort": CohortSpec(**{**spec.model_dump(exclude_unset=True), **changed})})
+        named = files_named("readers", {"name": spec.read, **spec.parameters})
+        files = {key: PurePath(each).name for key, each in named.items()}
+        cohort = CohortSpec(**{**spec.model_dump(exclude_unset=True), "path": path, **files})
+        changed: dict[str, Any] = {"cohort": cohort}
+        if self.actions:
+            changed["actions"] = [without_folders("actions", each) for each in self.actions]
+        return self.model_copy(update=changed)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with defaults filled in."""

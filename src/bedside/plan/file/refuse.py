@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+from bedside.checks.labels import answers
 from bedside.cohort import plugins
 from bedside.errors import PlanError
+from bedside.evidence.gates import Gate
 from bedside.models import catalogue
+from bedside.models.calibrate import method_of
 from bedside.models.threshold import rule_of
 from bedside.plan.file.defaults import ALWAYS, baselines
 from bedside.plan.file.plan import Candidate, Plan
@@ -27,8 +30,9 @@ def refuse_bad_plan(plan: Plan, document: Document, *, in_memory: bool = False) 
     _model(plan, plan.model, document, ("model",))
     for i, each in enumerate(plan.baseline):
         _model(plan, each, document, ("baseline", i))
-    checks = [_check(plan, spec, document, ("checks", i)) for i, spec in enumerate(plan.checks)]
-    _gates(plan, checks, document)
+    checks = [_for_task("checks", plan, spec, document, ("checks", i)) for i, spec in enumerate(plan.checks)]
+    acts = [_for_task("actions", plan, spec, document, ("actions", i)) for i, spec in enumerate(plan.actions)]
+    _gates(plan, checks, acts, document)
 
 
 def refuse_unknown_groups(plan: Plan, names: Collection[str], document: Document) -> None:
@@ -52,7 +56,10 @@ def _of_classes(plan: Plan, document: Document) -> None:
         for path, value in given:
             if value is not None:
                 raise document.error(path, "this is for classes, and the task is to regress", "remove it")
-    elif plan.threshold is not None and rule_of(plan.threshold)[0] == "cost" and plan.task.costs is None:
+        return
+    _build(lambda: method_of(plan.calibrate), document, ("calibrate",))
+    rule = None if plan.threshold is None else _build(lambda: rule_of(plan.threshold)[0], document, ("threshold",))
+    if rule == "cost" and plan.task.costs is None:
         way_out = "declare task.costs: {false_negative: 5, false_positive: 1}"
         raise document.error(("threshold",), "a threshold by cost needs the task's costs", way_out)
 
@@ -106,35 +113,38 @@ def _build(make: Callable[[], Any], document: Document, path: Path) -> Any:
 def _model(plan: Plan, candidate: Candidate, document: Document, path: Path) -> None:
     name = candidate.name.split(":")[0]
     _known("models", name, document, (*path, "name"))
-    kind = "classify" if plan.task.classify is not None else "regress"
-    tasks = plugins.load("models", name).tasks
+    kind = plan.task.kind
+    tasks = catalogue.tasks_of(plugins.load("models", name))
     if kind not in tasks:
+        does = "predict several labels" if kind == "multilabel" else kind
         raise document.error(
-            (*path, "name"), f"'{name}' cannot {kind}", f"it can {', '.join(tasks)}; see `bedside models`"
+            (*path, "name"), f"'{name}' cannot {does}", f"it can {', '.join(tasks)}; see `bedside models`"
         )
     _build(lambda: catalogue.build(candidate.spec), document, path)
     for i, spec in enumerate(candidate.steps or []):
         _step(spec, document, (*path, "steps", i))
 
 
-def _check(plan: Plan, spec: Any, document: Document, path: Path) -> Any:
+def _for_task(group: str, plan: Plan, spec: Any, document: Document, path: Path) -> Any:
+    """A check or an action of the plan, made."""
     name = _name(spec, document, path)
-    _known("checks", name, document, path)
-    check = _build(lambda: plugins.build("checks", spec), document, path)
-    kind = "classify" if plan.task.classify is not None else "regress"
-    if kind not in check.tasks:
-        raise document.error(path, f"the check '{name}' is not for a task that would {kind}", "remove it")
-    refuse = getattr(check, "refuse_model", None)
+    _known(group, name, document, path)
+    made = _build(lambda: plugins.build(group, spec), document, path)
+    if not (answers(made, plan.task.kind) if group == "checks" else plan.task.kind in made.tasks):
+        what = f"the {group[:-1]} '{name}' is not for a task of the kind {plan.task.kind}"
+        raise document.error(path, what, "remove it")
+    refuse = getattr(made, "refuse_model", None)
     if refuse is not None:
         _build(lambda: refuse(catalogue.build(plan.model.spec)), document, path)
-    return check
+    return made
 
 
-def _gates(plan: Plan, checks: list[Any], document: Document) -> None:
-    everything = [*checks, *(plugins.load("checks", name) for name in ALWAYS)]
+def _gates(plan: Plan, checks: list[Any], acts: list[Any], document: Document) -> None:
+    everything = [*checks, *acts, *(plugins.load("checks", name) for name in ALWAYS)]
     names = baselines(plan)
     for gate in plan.declared_gates():
         place: Path = ("gates", gate.metric)
+        _label(plan, gate, document)
         if gate.each_group:
             place = ("gates", "worst_group", gate.metric)
             if not any(check.looks_at == "groups" for check in checks):
@@ -152,11 +162,23 @@ def _gates(plan: Plan, checks: list[Any], document: Document) -> None:
             if gate.versus not in names:
                 raise document.error(place, f"no baseline is called '{gate.versus}'", "known: " + ", ".join(names))
         elif not any(gate.metric in check.metrics for check in everything):
-            offering = [
-                name for name in plugins.catalogue("checks") if gate.metric in plugins.load("checks", name).metrics
-            ]
-            way_out = f"add {' or '.join(offering)} to checks" if offering else "no installed check estimates it"
+            ways = []
+            for group in ("checks", "actions"):
+                offering = [
+                    name for name in plugins.catalogue(group) if gate.metric in plugins.load(group, name).metrics
+                ]
+                ways += [f"add {' or '.join(offering)} to {group}"] if offering else []
+            way_out = "; or ".join(ways) if ways else "no installed check estimates it"
             raise document.error(place, f"a gate on '{gate.metric}' without its check", way_out)
+
+
+def _label(plan: Plan, gate: Gate, document: Document) -> None:
+    """A gate on a label names one of the plan's."""
+    label = (gate.at or {}).get("label")
+    if label is not None and (plan.task.kind != "multilabel" or label not in plan.task.targets):
+        place: Path = ("gates", "worst_group", gate.metric) if gate.each_group else ("gates", gate.metric)
+        known = ", ".join(plan.task.targets) if plan.task.kind == "multilabel" else "none: the task has no labels"
+        raise document.error(place, f"no label is called '{label}'", f"labels: {known}")
 
 
 def _declares_groups(plan: Plan, check: Any) -> bool:

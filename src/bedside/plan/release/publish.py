@@ -15,6 +15,7 @@ from bedside.evidence.keys import SigningKey, load_or_create_key
 from bedside.evidence.ledger import Ledger
 from bedside.evidence.signing import RELEASE_PREDICATE, STATEMENT_PAYLOAD, Statement, sign
 from bedside.models.task import task_from_json
+from bedside.plan.actions.acting import lay_actions
 from bedside.plan.actions.made import Made
 from bedside.plan.actions.work import Work
 from bedside.plan.file.defaults import checks_of
@@ -86,7 +87,7 @@ def fill(work: Work, made: Made, facts: Mapping[str, Any], report: str, folder: 
     evaluated = bench.cohort(made.pooled["cohort"])
     with_rows = plan.release is None or plan.release.rows
 
-    golden = golden_rows(bench.cohort(made.read["cohort"]), plan.split.seed, without=task.target)
+    golden = golden_rows(bench.cohort(made.read["cohort"]), plan.split.seed, without=task.targets)
     cleaned = replay(golden, list(made.cleaned["replay"]))
     predicted = pipeline.predict(cleaned)
     write_serving(folder / SERVING, pipeline, cleaned, predicted)
@@ -100,7 +101,7 @@ def fill(work: Work, made: Made, facts: Mapping[str, Any], report: str, folder: 
     if with_rows:
         make_folder(folder / "rows")
         key = row_key(secret, made.pooled["predictions"]["content"])
-        rows = keyed_rows(shown, [task.target, *quasi], key)
+        rows = keyed_rows(shown, [*task.targets, *quasi], key)
         contents.write_cohort(folder / "rows", "cohort", rows)
         predicted_by = {
             "predictions": made.pooled,
@@ -124,11 +125,12 @@ def fill(work: Work, made: Made, facts: Mapping[str, Any], report: str, folder: 
         "seed": plan.split.seed,
         "privacy": {
             "rows": with_rows,
-            "fields": [task.target, *quasi] if with_rows else [],
+            "fields": [*task.targets, *quasi] if with_rows else [],
             "k_anonymity": k_anonymity(shown, quasi) if with_rows else None,
             "model_keeps_rows": pipeline.keeps_rows,
         },
     }
+    lay_actions(bench.store, made.actions, folder)
     atomic_write(folder / "release.json", contents.pretty(record))
     atomic_write(folder / "plan.yaml", plan.without_places().to_yaml().encode())
     atomic_write(folder / "reader.json", contents.pretty({"format": 1, "spec": made.read["alike"]}))
