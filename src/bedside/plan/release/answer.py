@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -71,6 +72,11 @@ def rows_of_json(release: Opened, path: Path) -> Cohort:
     rows = data if isinstance(data, list) else [data]
     if not rows or not all(isinstance(row, Mapping) for row in rows):
         raise DataError(f"{path}: rows are JSON objects", "see the release's example.json")
+    return rows_of(release, rows)
+
+
+def rows_of(release: Opened, rows: Sequence[Mapping[str, Any]]) -> Cohort:
+    """Rows given as JSON objects (at least one) as raw rows, numbered from 0; raises DataError as `Opened.row` does."""
     single = [release.row(row) for row in rows]
     frame = pl.concat([each.frame for each in single])
     ids = pl.Series([str(i) for i in range(len(rows))], dtype=pl.String)
