@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 FILE = "network.safetensors"
 AT_ONCE = 32  # images in a batch of predictions
 FEWEST_IMAGES = 4  # fewer cannot hold two classes twice
+Limits = Mapping[str, tuple[float, float, Any]]  # of a parameter, or of each of its numbers: lowest, highest, type
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +51,7 @@ class LearntNetwork:
 
 @dataclass(eq=False)
 class ImageClassifier(SavedModel):
-    """Learns classes from one image field; subclasses build the network and name its last map.
+    """Learns classes from one image field; subclasses build the encoder.
 
     `image` is the side of the square in pixels, `budget` {minutes: m} or {epochs: n}, `colour` None looks for itself,
     `class_weight` as for tables ("balanced", "costs" or by label), `augment` turns each image about in training.
@@ -63,6 +66,14 @@ class ImageClassifier(SavedModel):
     calibrated: ClassVar[bool] = False
     summary: ClassVar[tuple[str, str]] = ("", "")
     epochs: ClassVar[int] = 40  # without a budget
+    limits: ClassVar[Limits] = {
+        "image": (16, 2048, int),
+        "batch": (2, 4096, int),
+        "learning_rate": (1e-8, 10, (int, float)),
+        "decay": (0, 10, (int, float)),
+        "smoothing": (0, 0.5, (int, float)),
+        "dropout": (0, 0.9, (int, float)),
+    }
 
     image: int = 128
     budget: Any = None
@@ -73,6 +84,7 @@ class ImageClassifier(SavedModel):
     class_weight: ClassWeight = None
     augment: bool = True
     colour: bool | None = None
+    dropout: float = 0.2
 
     learnt_: LearntNetwork | None = field(default=None, init=False, repr=False)
 
@@ -81,12 +93,24 @@ class ImageClassifier(SavedModel):
         return {name: value for name, value in super().parameters().items() if name != "learnt_"}
 
     @abstractmethod
-    def build(self, channels: int, classes: int) -> nn.Module:
-        """The network with fresh weights, from (n, channels, image, image) to logits (n, classes)."""
+    def encoder(self, channels: int) -> tuple[nn.Sequential, int]:
+        """With fresh weights, from (n, channels, image, image) to maps (n, d, h, w), and their number d."""
 
-    @abstractmethod
+    def stride(self) -> int:
+        """Pixels a side that one cell of the last map stands for; an image must not be smaller."""
+        return 32
+
+    def build(self, channels: int, classes: int) -> nn.Module:
+        """The network with fresh weights, to logits (n, classes): `features`, then their means and one linear layer."""
+        from torch import nn
+
+        features, d = self.encoder(channels)
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(self.dropout), nn.Linear(d, classes))
+        return nn.Sequential(OrderedDict(features=features, head=head))
+
     def target_layer(self) -> str:
-        """The last layer whose output is a map."""
+        """The last map, of side image / stride: all that the head sees, so its class maps are exact (Zhou 2016)."""
+        return "features"
 
     def fit(self, train: Cohort, tune: Cohort | None, *, task: Task, run: Run) -> Self:
         """Learn; `tune` chooses the epoch. Raises DataError for data, PlanError for parameters that do not fit."""
@@ -233,12 +257,16 @@ class ImageClassifier(SavedModel):
         )
 
     def _checked(self) -> None:
-        limits = {"image": (16, 2048, int), "batch": (2, 4096, int), "learning_rate": (1e-8, 10, (int, float))}
-        limits |= {"decay": (0, 10, (int, float)), "smoothing": (0, 0.5, (int, float))}
-        for name, (low, high, kind) in limits.items():
+        for name, (low, high, kind) in self.limits.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
-                raise PlanError(f"'{self.name}': {name} is {value!r}", f"give a number from {low} to {high}")
+            for each in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(each, bool) or not isinstance(each, kind) or not low <= each <= high:
+                    raise PlanError(f"'{self.name}': {name} is {value!r}", f"give a number from {low} to {high}")
+        if self.image < self.stride():
+            raise PlanError(
+                f"'{self.name}': image is {self.image}, and one cell of its last map is {self.stride()} pixels wide",
+                f"give image: {self.stride()} or more, or a network of fewer steps such as small_cnn",
+            )
 
     def _key(self, train: Cohort, tune: Cohort | None, task: Task, run: Run, version: str) -> str:
         """A digest of all that decides the weights: what a checkpoint is a checkpoint of."""

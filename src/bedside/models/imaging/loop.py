@@ -176,7 +176,8 @@ def _epoch(
     reseed(run.seed, "epoch", epoch)
     module.train()
     order = shuffled(examples.ids, run.seed, "order", epoch)
-    batches = np.array_split(order, math.ceil(len(order) / recipe.batch))
+    # Never one row alone: there is nothing to normalise it by.
+    batches = np.array_split(order, min(math.ceil(len(order) / recipe.batch), max(1, len(order) // 2)))
     total, rate = 0.0, 0.0
     for number, rows in enumerate(batches):
         if run.cancelled():

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bedside.errors import PlanError
-from bedside.models.imaging.classifier import ImageClassifier
+from bedside.models.imaging.classifier import ImageClassifier, Limits
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,17 +29,18 @@ class SmallCNN(ImageClassifier):
         "width": {"choices": [12, 16, 24]},
     }
 
-    width: int = 16
-    dropout: float = 0.2
+    limits: ClassVar[Limits] = {**ImageClassifier.limits, "width": (1, 512, int)}
 
-    def build(self, channels: int, classes: int) -> nn.Module:
-        """Image side s → maps of side s/16 → one logit a class. Raises PlanError for a width or dropout that is off."""
+    width: int = 16
+
+    def stride(self) -> int:
+        """Four halvings."""
+        return 16
+
+    def encoder(self, channels: int) -> tuple[nn.Sequential, int]:
+        """Image side s → 8 · width maps of side s / 16."""
         from torch import nn
 
-        if isinstance(self.width, bool) or not isinstance(self.width, int) or not 1 <= self.width <= 512:
-            raise PlanError(f"'{self.name}': width is {self.width!r}", "give a whole number from 1 to 512")
-        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
-            raise PlanError(f"'{self.name}': dropout is {self.dropout!r}", "give a number from 0 to below 1")
         w = self.width
         stages = [
             _convolution(channels, w, 5, stride=2),
@@ -56,12 +55,7 @@ class SmallCNN(ImageClassifier):
             _convolution(4 * w, 8 * w, 3),
             _convolution(8 * w, 8 * w, 3),
         ]
-        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(self.dropout), nn.Linear(8 * w, classes)]
-        return nn.Sequential(OrderedDict(features=nn.Sequential(*stages), head=nn.Sequential(*head)))
-
-    def target_layer(self) -> str:
-        """The last map, of side image / 16."""
-        return "features"
+        return nn.Sequential(*stages), 8 * w
 
 
 def _convolution(before: int, after: int, side: int, stride: int = 1) -> nn.Module:
