@@ -255,10 +255,8 @@ def test_masks_come_from_a_folder_or_a_column(folder: Path) -> None:
 
 def test_a_mask_that_does_not_fit_is_refused(folder: Path) -> None:
     reader = Images(labels="labels.csv", target="label", mask="lesions")
-    with pytest.raises(DataError, match="no column 'lesions'"):
-        reader.read(folder)
     with pytest.raises(DataError, match="'lesions' is no column and no folder"):
-        Images(target="class", mask="lesions").read(folder)
+        reader.read(folder)
     mask(folder / "lesions" / "other.png")
     with pytest.raises(DataError, match="called like an image"):
         reader.read(folder)

@@ -133,7 +133,10 @@ class Images:
             raise DataError(f"{path}: there is no label table", "name it with `labels`, relative to the folder")
         column = self.file if self.file is not None else self._file_column(folder, path)
         asked = (*column_names("columns", self.columns), *_declared(self.fields))
-        masked = [place for place in sources_of(self.mask).values() if not (folder / place).is_dir()]
+        masked = list(sources_of(self.mask).values())
+        if masked:
+            there = Tables().read(path).schema.names
+            masked = [place for place in masked if place in there]
         tables = Tables(
             fields={**_as_mapping(self.fields), **{each: {"kind": "text", "roles": []} for each in (column, *masked)}},
             target=self.target,

@@ -33,12 +33,12 @@ def sources_of(mask: Any) -> dict[str, str]:
 
 
 def mask_paths(folder: Path, place: str, names: Sequence[str], table: pl.DataFrame | None) -> list[str | None]:
-    """For each image its mask's path below the folder, or None: from the folder `place`, where it has the image's own
-    path (any suffix), else from the column `place` of the label table. Raises DataError when `place` is neither."""
+    """For each image its mask's path below the folder, or None: from the column `place` of the label table, else from
+    the folder `place`, where it has the image's own path (any suffix). Raises DataError when `place` is neither."""
+    if table is not None and place in table.columns:
+        where = f"the column '{place}'"
+        return [None if value is None else inside(value, where) for value in table[place].to_list()]
     if not (folder / inside(place, "mask")).is_dir():
-        if table is not None and place in table.columns:
-            where = f"the column '{place}'"
-            return [None if value is None else inside(value, where) for value in table[place].to_list()]
         columns = "" if table is None else f"; columns: {', '.join(table.columns[:20])}"
         raise DataError(f"mask: '{place}' is no column and no folder in {folder}", f"check the name{columns}")
     prefix = PurePosixPath(place)

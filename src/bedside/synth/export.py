@@ -1,4 +1,4 @@
-"""A cohort as a CSV file with its data dictionary: what the reader `tables` reads back unchanged."""
+"""A cohort as a CSV file with its data dictionary, or as image files with a label table: what readers read back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from bedside.cohort.cohort import Cohort
+from bedside.cohort.manifest import file_fields, files_of, manifests
 from bedside.cohort.schema import FILE_KINDS
 from bedside.errors import DataError
 
@@ -33,3 +34,33 @@ def write_csv(cohort: Cohort, path: Path) -> Path:
     text = json.dumps({"name": cohort.schema.name, "fields": fields}, ensure_ascii=False, indent=1)
     dictionary.write_text(text + "\n", encoding="utf-8")
     return dictionary
+
+
+def write_images(cohort: Cohort, folder: Path, note: str) -> Path:
+    """Write each image and mask as the file that it is, `labels.csv` with its path, and `note` as README.txt.
+
+    `{read: images, path: <folder>, labels: labels.csv, file: <image field>, subject: subject, mask: {<field>:
+    <field>}}` reads it back. A path is <field>/<row id>.png. Returns the table's path. Raises DataError for a file of
+    several parts or one that steps have changed, and for a row id that is no file name.
+    """
+    files, table = files_of(cohort), cohort.frame.select("subject", *cohort.schema.names)
+    names = cohort["row_id"].to_list()
+    unfit = [name for name in names if not all(letter.isalnum() or letter in "-_." for letter in name)]
+    if unfit:
+        raise DataError(f"{len(unfit)} row ids cannot name files", "use letters, digits, - and _")
+    for field in file_fields(cohort):
+        held = manifests(cohort, field)
+        if any(len(each.items) != 1 or each.ops or each.media != "image/png" for each in held.values()):
+            raise DataError(f"field '{field}' holds more than plain PNG files", "export the cohort as it was made")
+        (folder / field).mkdir(parents=True, exist_ok=True)
+        paths = [
+            None if digest is None else f"{field}/{name}.png"
+            for name, digest in zip(names, cohort[field].to_list(), strict=True)
+        ]
+        for path, digest in zip(paths, cohort[field].to_list(), strict=True):
+            if path is not None:
+                (folder / path).write_bytes(files.get(held[digest].items[0]))
+        table = table.with_columns(pl.Series(field, paths, dtype=pl.String))
+    (folder / "README.txt").write_text(note + "\n", encoding="utf-8")
+    table.write_csv(folder / "labels.csv", quote_style="necessary")
+    return folder / "labels.csv"

@@ -31,7 +31,11 @@ class _Chooser(FittedStep):
 
 @dataclass
 class Select(_Chooser):
-    """Only the named inputs, or those of the `kinds` named, stay inputs."""
+    """Only the named fields, or the inputs of the `kinds` named, are inputs.
+
+    A field that is named and is none (age as `sensitive`, the `site`) becomes one: so a baseline may look at what the
+    model does not. The target never does.
+    """
 
     fields: Sequence[str] = ()
     kinds: Sequence[str] = ()
@@ -44,11 +48,21 @@ class Select(_Chooser):
 
     def fit(self, train: Cohort, *, run: Run) -> Self:
         """Learn which inputs go; raises DataError when none stays."""
-        kept = _meant(train, self.fields, self.kinds)
-        if not kept:
+        inputs = {item.name for item in train.schema.inputs}
+        made = [name for name in self.fields if name not in inputs and name in train.schema]
+        _refuse_outcomes([train.schema[name] for name in made])
+        kept = _meant(train, [name for name in self.fields if name not in made], self.kinds)
+        if not kept and not made:
             raise DataError(f"no input is a {' or a '.join(self.kinds)}", "select other kinds or fields")
-        self.state_ = {"dropped": [item.name for item in train.schema.inputs if item.name not in kept]}
+        self.state_ = {"dropped": [name for name in train.schema.names if name in inputs - kept], "made": made}
         return self
+
+    def apply(self, cohort: Cohort) -> Cohort:
+        """The cohort with these inputs and no others."""
+        made = self.state.get("made", [])  # what an earlier version saved has none
+        self.require(cohort, made)
+        fields = [cohort.schema[name] for name in made]
+        return super().apply(cohort.with_fields([replace(item, roles=("input", *item.roles)) for item in fields]))
 
 
 @dataclass
@@ -96,6 +110,13 @@ def _check(step: str, fields: Sequence[str], kinds: Sequence[str]) -> None:
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise PlanError(f"step '{step}': unknown kinds {unknown}", f"any of {', '.join(KINDS)}")
+
+
+def _refuse_outcomes(items: Sequence[Field]) -> None:
+    for item in items:
+        if {"target", "event", "weight"} & set(item.roles) or item.kind == "mask":
+            told = " and ".join(item.roles) or item.kind
+            raise DataError(f"step 'select': '{item.name}' is the {told}, which no model may look at", "remove it")
 
 
 def _meant(train: Cohort, fields: Sequence[str], kinds: Sequence[str]) -> set[str]:
