@@ -9,7 +9,7 @@ import numpy as np
 
 from bedside.checks.assemble import attempt, finding
 from bedside.checks.protocol import Fit, LooksAt, Needs
-from bedside.checks.rows import Floats, Rows, known_rows, same_rows
+from bedside.checks.rows import ORIGINAL, Floats, Rows, known_rows, same_rows
 from bedside.cohort.cohort import Cohort
 from bedside.evidence.estimate import Estimate, Evidence, Finding
 from bedside.evidence.metrics.interval import Interval
@@ -53,7 +53,7 @@ class Baseline:
     ) -> Evidence:
         """Differences and findings. Raises DataError when a baseline holds other rows than the predictions."""
         rows = known_rows(predictions, cohort, task)
-        others = same_rows(predictions, reference)
+        others = {name: other for name, other in same_rows(predictions, reference).items() if name != ORIGINAL}
         if not others:
             return Evidence(self.name, findings=(*rows.findings, finding("baseline_absent")))
         estimates = [

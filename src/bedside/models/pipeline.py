@@ -243,9 +243,17 @@ class Pipeline:
         """
         if not isinstance(self.model, Exports):
             return self
-        served = copy.copy(self)
-        served.fitted_ = replace(self.fitted, model=self.model.export())
-        return served
+        return self.with_model(self.model.export())
+
+    def with_model(self, model: Any, calibrate: Cohort | None = None) -> Pipeline:
+        """The same pipeline around another fitted model of the same inputs; with rows to calibrate on, calibration and
+        threshold are learnt anew."""
+        other = copy.copy(self)
+        fitted = replace(self.fitted, model=model)
+        if calibrate is not None and isinstance(fitted.task, Classify):
+            fitted = self._calibrated(fitted, fitted.task, calibrate)
+        other.fitted_ = fitted
+        return other
 
     @classmethod
     def load(cls, folder: Path) -> Pipeline:

@@ -44,7 +44,13 @@ def _of_bands(spec: Any) -> Any:
 
 NUMBERS = ("value", "low", "high")
 COUNTS = ("n_subjects", "n_rows", "n_events")
-BEFORE_CHECKS = {"clean", "describe", "split", "fit"}  # whose evidence stands before that of the plan's checks
+BEFORE_CHECKS = {
+    "clean",
+    "describe",
+    "split",
+    "fit",
+    "latency",
+}  # whose evidence stands before that of the plan's checks
 Result = Literal["ok", "fail", "unknown"]
 
 
@@ -194,6 +200,8 @@ def _question(item: Estimate) -> str:
 
 
 def _golden(release: Opened) -> Answer:
+    if release.model_is_graph and not release.signer.trusted:
+        return Answer("verify_golden", "unknown", "a graph of an unknown signer is not run")
     raw = contents.read_cohort(release.read, "golden/inputs")
     kept = contents.read_predictions(release.read, "golden/predictions", release.task)
     if release.pipeline.keeps_rows != release.record["privacy"]["model_keeps_rows"]:
