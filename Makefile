@@ -1,11 +1,12 @@
 # Everything is set up by the targets that need it: `make run` and `make test` work on a fresh clone.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-slow soak bench constraints clean
+.PHONY: help run demo-images test test-slow soak bench constraints clean
 BIN := .venv/bin
 
 help:
 	@echo "make run          install into .venv, then the demo: its last line is the report's path"
+	@echo "make demo-images  the same on simulated radiographs (installs the extra imaging)"
 	@echo "make test         lint, types, layers, then every test that takes seconds"
 	@echo "make test-slow    the tests that take minutes"
 	@echo "make soak         kills, fuzzing and load, many times over"
@@ -17,6 +18,10 @@ help:
 run:
 	@tools/setup run
 	$(BIN)/bedside demo
+
+demo-images:
+	@tools/setup images
+	$(BIN)/bedside demo --images
 
 test:
 	@tools/setup test

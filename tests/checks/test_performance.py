@@ -186,3 +186,19 @@ def test_consequences_add_up(binary):
         assert hit + missed == close(y.mean())
     with pytest.raises(PlanError, match="probability"):
         binary.check({"thresholds": [1.5]})
+
+
+@pytest.mark.parametrize("interval", ["clopper_pearson", "jeffreys"])
+def test_the_interval_of_shares_may_be_asked_for(binary, clustered, interval):
+    exact = binary.check({"performance": {"interval": interval}})
+    usual = binary.check("performance")
+    for metric in ("sensitivity", "specificity", "ppv", "npv", "accuracy", "prevalence"):
+        assert exact.find(metric).method == interval
+        assert exact.find(metric).value == usual.find(metric).value
+        assert exact.find(metric).low != usual.find(metric).low
+    assert exact.find("f1") == usual.find("f1")
+    assert exact.find("balanced_accuracy") == usual.find("balanced_accuracy")
+    of_patients = clustered.check({"performance": {"interval": interval}})
+    assert of_patients.find("sensitivity").method == f"{interval}_clustered"
+    with pytest.raises(PlanError, match="wilson, clopper_pearson, jeffreys"):
+        binary.check({"performance": {"interval": "exact"}})

@@ -75,6 +75,38 @@ def test_kill_9_at_any_point_leaves_nothing_half_there(tmp_path: Path) -> None:
         assert store.has_cohort(digest) if kind == "cohort" else store.has(digest)
 
 
+MANY = """
+import sys
+import numpy as np
+from bedside.cohort import Store
+store, rng = Store(sys.argv[1]), np.random.default_rng(int(sys.argv[2]))
+print("ready", flush=True)
+while True:
+    for digest in store.put_all(rng.bytes(2_000) for _ in range(300)):
+        print(digest, flush=True)
+"""
+
+
+def test_kill_9_in_a_bulk_put_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    acknowledged: list[str] = []
+    for attempt, wait in enumerate((0.05, 0.15, 0.3)):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", MANY, str(root), str(attempt)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
+        time.sleep(wait)
+        writer.send_signal(signal.SIGKILL)
+        acknowledged += writer.stdout.read().split("\n")[:-1]
+        assert writer.wait() == -signal.SIGKILL
+    store = Store(root)
+    for digest in acknowledged:
+        store.get(digest)
+    all_whole(store)
+    store.sweep()
+    assert list((root / "tmp").iterdir()) == []
+
+
 def test_sweep_leaves_what_a_living_process_writes(tmp_path: Path) -> None:
     (tmp_path / f"{TEMPORARY}dead").write_bytes(b"half")
     with temporary_file(tmp_path) as living:

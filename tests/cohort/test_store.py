@@ -78,6 +78,15 @@ def test_bytes_round_trip(store: Store) -> None:
         assert stream.read(1) == b"a"
 
 
+def test_many_are_put_at_once(store: Store) -> None:
+    store.put(b"1")
+    data = [str(i % 700).encode() for i in range(1000)]  # more than a batch, some of them twice
+    digests = store.put_all(data)
+    assert [store.get(digest) for digest in digests] == data
+    assert len(store.digests()) == 700 and store.put_all([]) == []
+    assert store.sweep() == 0
+
+
 def test_a_file_is_streamed_in(store: Store, tmp_path: Path) -> None:
     data = np.random.default_rng(0).bytes(3 << 20)
     source = tmp_path / "big.bin"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bedside.evidence.metrics.proportions import clopper_pearson, jeffreys, proportion, wilson
+from bedside.evidence.metrics.proportions import Method, clopper_pearson, jeffreys, proportion, wilson
 
 # Newcombe 1998, Statistics in Medicine 17:857, table I: events, n, Wilson (method 3), Clopper-Pearson (method 5).
 NEWCOMBE = [
@@ -111,3 +111,17 @@ def test_clustered_wilson_covers_and_plain_wilson_does_not() -> None:
 def test_what_is_undefined_is_refused(call, reason: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=reason):
         call()
+
+
+@pytest.mark.parametrize("method", ["clopper_pearson", "jeffreys"])
+def test_a_share_of_clustered_rows_has_the_interval_of_its_effective_number(method: Method) -> None:
+    rng = np.random.default_rng(4)
+    hit = rng.random(300) < 0.8
+    # Korn and Graubard 1998: three copies of every row, one subject each, are one row each.
+    once = proportion(hit, method=method)
+    thrice = proportion(np.repeat(hit, 3), subject=np.repeat(np.arange(300), 3), method=method)
+    assert (once.method, thrice.method) == (method, f"{method}_clustered")
+    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high), abs=1e-12)
+    assert once.low == {"clopper_pearson": clopper_pearson, "jeffreys": jeffreys}[method](hit.sum(), 300).low
+    with pytest.raises(ValueError, match="choose"):
+        proportion(hit, method="exact")  # type: ignore[arg-type]

@@ -12,9 +12,7 @@ from bedside.evidence.metrics.samplesize import (
     auroc_se,
     development_size,
     max_r2_cox_snell,
-    n_by_scaling,
     n_for_auroc,
-    n_for_half_width,
     n_for_proportion,
     n_to_decide,
     validation_size,
@@ -119,12 +117,6 @@ def test_hanley_mcneil_width() -> None:
     assert reach * auroc_se(0.85, n, 0.2) <= 0.05 < reach * auroc_se(0.85, n - 1, 0.2)
 
 
-def test_scaling() -> None:
-    assert n_for_half_width(100, 0.1, 0.05) == 400
-    assert n_by_scaling(100, 0.1, 0.1 * 1.959963984540054) == 100
-    assert n_by_scaling(100, 0.1, 0.1, chance=0.8) > n_by_scaling(100, 0.1, 0.1)
-
-
 @pytest.mark.parametrize(
     "call",
     [
@@ -135,8 +127,6 @@ def test_scaling() -> None:
         lambda: development_size(10, 0.1, 0.6),
         lambda: development_size(0, 0.1, 0.1),
         lambda: validation_size(0.1, 0.8, [1.0, 1.0]),
-        lambda: n_by_scaling(10, 0.0, 1.0),
-        lambda: n_for_half_width(10, 0.1, 0.0),
     ],
 )
 def test_what_no_n_decides_is_refused(call) -> None:  # type: ignore[no-untyped-def]

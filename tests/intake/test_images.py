@@ -122,7 +122,7 @@ def test_a_damaged_image_stops_the_reading_or_is_left_out_and_told(folder: Path)
     (folder / "malignant" / "d.jpg").write_bytes((folder / "malignant" / "d.jpg").read_bytes()[:200])
     with pytest.raises(DataError, match=r"2 of 4 images.*b\.png: the file is empty"):
         Images(labels="labels.csv", target="label").read(folder)
-    cohort = Images(labels="labels.csv", target="label", subject="patient", damaged="leave_out").read(folder)
+    cohort = Images(labels="labels.csv", target="label", subject="patient", unreadable="quarantine").read(folder)
     assert cohort["row_id"].to_list() == ["benign/a.png", "malignant/c.png"]
     assert cohort["subject"].to_list() == ["p0", "p1"]
     assert cohort["label"].to_list() == ["benign", "malignant"]
@@ -130,7 +130,7 @@ def test_a_damaged_image_stops_the_reading_or_is_left_out_and_told(folder: Path)
     for name in ("benign/a.png", "malignant/c.png"):
         (folder / name).write_bytes(b"no")
     with pytest.raises(DataError, match="4 of 4"):
-        Images(labels="labels.csv", target="label", damaged="leave_out").read(folder)
+        Images(labels="labels.csv", target="label", unreadable="quarantine").read(folder)
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "a/../../b.png", "C:\\x.png", ""])
@@ -165,8 +165,8 @@ def test_what_is_wrong_with_a_label_table_is_said(folder: Path) -> None:
         Images(labels="../labels.csv")
     with pytest.raises(DataError, match="window"):
         Images(window=[5, 5])
-    with pytest.raises(DataError, match="damaged"):
-        Images(damaged="ignore")
+    with pytest.raises(DataError, match="unreadable"):
+        Images(unreadable="ignore")
 
 
 def test_an_empty_folder_and_no_folder(tmp_path: Path) -> None:

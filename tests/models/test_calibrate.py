@@ -11,8 +11,9 @@ from scipy.special import softmax
 
 from bedside.cohort.digest import canonical_json
 from bedside.errors import DataError, PlanError
+from bedside.evidence.metrics.calibration import logit
 from bedside.models.calibrate import Calibration, fit_calibration
-from bedside.models.maps import Beta, Isotonic, Sigmoid, expit, logit, targets
+from bedside.models.maps import Beta, Intercept, Isotonic, Sigmoid, expit, targets
 from bedside.models.task import Classify
 
 BINARY = Classify("y", ("no", "yes"), "yes")
@@ -44,7 +45,7 @@ def test_calibrated_probabilities_stay(kind: type, near: float) -> None:
     assert np.abs(found(inner) - inner).max() < near
 
 
-@pytest.mark.parametrize("kind", [Sigmoid, Beta, Isotonic])
+@pytest.mark.parametrize("kind", [Intercept, Sigmoid, Beta, Isotonic])
 @pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (0.3, 1), (3, -2), (-1, 0)])
 def test_every_map_is_monotone_and_a_probability(kind: type, slope: float, intercept: float) -> None:
     found = kind.fit(*sample(3, 400, slope, intercept))(GRID)
@@ -80,7 +81,7 @@ def test_beta_is_kulls_formula_at_the_maximum_of_its_likelihood() -> None:
 
     def loss(v: np.ndarray) -> float:
         z = v[0] * np.log(p) - v[1] * np.log1p(-p) + v[2]
-        return float(np.sum(np.logaddexp(0, z) - targets(y) * z))
+        return float(np.sum(np.logaddexp(0, z) - targets(y, np.ones(len(y))) * z))
 
     best = minimize(loss, [1, 1, 0], bounds=[(0, None), (0, None), (None, None)], tol=1e-12)
     assert loss(np.array([found.a, found.b, found.c])) <= best.fun + 1e-7
@@ -128,7 +129,7 @@ def test_a_score_that_ranks_the_wrong_way_is_flattened_and_said() -> None:
     assert [item.id for item in findings] == ["calibration_flat"]
 
 
-@pytest.mark.parametrize("method", ["sigmoid", "isotonic", "beta", "temperature", "none"])
+@pytest.mark.parametrize("method", ["intercept", "sigmoid", "isotonic", "beta", "temperature", "none"])
 @pytest.mark.parametrize("task", [BINARY, THREE])
 def test_json_and_back_is_exact_and_rows_sum_to_one(method: str, task: Classify) -> None:
     rng = np.random.default_rng(9)
@@ -145,7 +146,7 @@ def test_json_and_back_is_exact_and_rows_sum_to_one(method: str, task: Classify)
 def test_the_order_of_rows_does_not_matter() -> None:
     p, y = sample(10, 300, 0.7)
     order = np.random.default_rng(0).permutation(300)
-    for method in ("sigmoid", "isotonic", "beta", "temperature"):
+    for method in ("intercept", "sigmoid", "isotonic", "beta", "temperature"):
         one, _ = fit_calibration(method, two(p), y, BINARY)
         other, _ = fit_calibration(method, two(p)[order], y[order], BINARY)
         assert one == other
@@ -173,3 +174,63 @@ def test_too_few_events_are_refused_with_their_number_unless_auto() -> None:
 def test_an_unknown_method_is_named() -> None:
     with pytest.raises(PlanError, match="spline"):
         fit_calibration("spline", two(np.array([0.5])), np.array([1]), BINARY)
+
+
+@pytest.mark.parametrize("kind", [Intercept, Sigmoid, Beta, Isotonic])
+def test_a_row_of_weight_2_is_two_rows(kind: type) -> None:
+    p, y = sample(11, 300, 0.5, 0.4)
+    w = np.random.default_rng(12).integers(1, 4, 300)
+    weighted, repeated = kind.fit(p, y, w.astype(np.float64)), kind.fit(np.repeat(p, w), np.repeat(y, w))
+    assert np.abs(weighted(GRID) - repeated(GRID)).max() < 1e-9
+    assert np.abs(weighted(GRID) - kind.fit(p, y)(GRID)).max() > 1e-3  # the weights do say something
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "beta", "isotonic", "temperature"])
+def test_only_the_ratios_of_weights_count_and_a_row_of_weight_0_is_not_there(method: str) -> None:
+    p, y = sample(13, 400, 0.5, 0.4)
+    w = np.random.default_rng(14).choice([0.0, 1.0, 2.5], 400)
+    found, _ = fit_calibration(method, two(p), y, BINARY, w)
+    scaled, _ = fit_calibration(method, two(p), y, BINARY, 1000 * w)
+    without, _ = fit_calibration(method, two(p[w > 0]), y[w > 0], BINARY, w[w > 0])
+    assert np.abs(found.apply(two(GRID)) - scaled.apply(two(GRID))).max() < 1e-9
+    assert found == without
+    assert found.n_rows == (w > 0).sum()
+
+
+def test_a_temperature_of_weighted_rows_is_that_of_repeated_ones() -> None:
+    p, y = sample(15, 300, 0.5)
+    w = np.random.default_rng(16).integers(1, 4, 300)
+    weighted, _ = fit_calibration("temperature", two(p), y, BINARY, w.astype(np.float64))
+    repeated, _ = fit_calibration("temperature", two(np.repeat(p, w, axis=0)), np.repeat(y, w), BINARY)
+    assert weighted.temperature == pytest.approx(repeated.temperature, rel=1e-6)
+
+
+def test_the_intercept_is_the_offset_fit_of_a_glm_and_mends_the_mean() -> None:
+    import statsmodels.api as sm
+
+    p, y = sample(21, 800, 1.0, 0.7)
+    found = Intercept.fit(p, y)
+    glm = sm.GLM(y, np.ones(len(y)), family=sm.families.Binomial(), offset=logit(p, 1e-12)).fit(tol=1e-14)
+    assert found.intercept == pytest.approx(glm.params[0], abs=1e-8)
+    assert found(p).mean() == pytest.approx(y.mean(), abs=1e-9)
+
+
+def test_auto_of_a_method_is_that_method_where_there_are_events_for_it() -> None:
+    p, y = sample(22, 400)
+    assert fit_calibration({"auto": "intercept"}, two(p), y, BINARY) == fit_calibration("intercept", two(p), y, BINARY)
+    few, (said,) = fit_calibration({"auto": "intercept"}, two(p), (np.arange(400) < 9).astype(np.int64), BINARY)
+    assert few.method == "none" and said.id == "calibration_skipped"
+    three = np.full((30, 3), 1 / 3)
+    assert fit_calibration({"auto": "intercept"}, three, np.arange(30) % 3, THREE)[0].method == "none"
+    for wrong in ({"auto": "auto"}, {"auto": "platt"}, {"sigmoid": 2}, {"auto": "beta", "n": 3}):
+        with pytest.raises(PlanError, match=r"is not known|cannot read"):
+            fit_calibration(wrong, two(p), y, BINARY)
+
+
+def test_boosted_trees_get_their_mean_corrected_unless_class_weights_bend_them() -> None:
+    from bedside.models.catalogue import default_calibration
+
+    assert default_calibration("lightgbm") == {"auto": "intercept"}
+    assert default_calibration({"name": "lightgbm", "class_weight": "balanced"}) == "auto"
+    assert default_calibration("logistic") == "none"
+    assert default_calibration("random_forest") == "auto"

@@ -15,6 +15,7 @@ from bedside.cohort.run import Run
 from bedside.cohort.schema import Field
 from bedside.errors import BedsideError, DataError, PlanError
 from bedside.models import catalogue
+from bedside.models.conformance import Case, NotConforming, keeps_no_row
 from bedside.models.tabular.matrix import weights
 from bedside.models.task import Classify, Regress
 
@@ -227,6 +228,41 @@ def test_a_path_that_keeps_rows_says_so() -> None:
     assert catalogue.build("sklearn:sklearn.svm.SVC").keeps_rows
     assert catalogue.build("sklearn:sklearn.neighbors.KNeighborsClassifier").keeps_rows
     assert not catalogue.build("sklearn:sklearn.linear_model.LogisticRegression").keeps_rows
+
+
+def test_a_tree_of_numbers_with_leaves_of_one_patient_keeps_rows() -> None:
+    forest = {"name": "sklearn", "path": "sklearn.ensemble.RandomForestRegressor"}
+    assert catalogue.build(forest).keeps_rows  # scikit-learn's default is 1
+    assert catalogue.build({**forest, "min_samples_leaf": 0.001}).keeps_rows  # a share may be one row
+    assert not catalogue.build({**forest, "min_samples_leaf": 2}).keeps_rows
+    assert not catalogue.build("sklearn:sklearn.ensemble.RandomForestClassifier").keeps_rows
+    for spec in ({"random_forest": {"min_samples_leaf": 1}}, {"lightgbm": {"min_rows_leaf": 1}}):
+        with pytest.raises(PlanError, match="one patient"):
+            case = Case(spec, "stay", Path())
+            case.fit(case.train)
+
+
+@pytest.mark.parametrize("spec", ["knn", "sklearn:sklearn.tree.DecisionTreeRegressor"])
+def test_the_rule_finds_patients_in_a_file_that_holds_them(spec: str, tmp_path: Path) -> None:
+    case = Case(spec, "stay", tmp_path)
+    keeps_no_row(case)  # it says so
+    case.fitted.model.keeps_rows = False
+    with pytest.raises(NotConforming, match="training rows stand in its files"):
+        keeps_no_row(case)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"path": "lightgbm.LGBMClassifier", "n_estimators": 3},
+        {"path": "sklearn.ensemble.ExtraTreesClassifier", "oob_score": True, "bootstrap": True, "n_estimators": 9},
+    ],
+)
+def test_what_a_library_keeps_of_single_rows_is_taken_out(spec: dict[str, Any], tmp_path: Path) -> None:
+    case = Case({"name": "sklearn", **spec}, "event", tmp_path)
+    keeps_no_row(case)
+    estimator = case.fitted.model.learnt.estimator
+    assert not {"oob_decision_function_", "feature_bounds_"} & set(vars(estimator))
 
 
 def test_a_path_takes_missing_values_when_its_library_does() -> None:

@@ -152,6 +152,10 @@ def test_a_budget_in_minutes_is_spent_and_its_epochs_are_stored(tmp_path: Path) 
     model = fit(blobs(), tmp_path, budget={"minutes": 0.01})
     planned = model.state()[0]["planned"]
     assert planned >= 1 and len(model.state()[0]["history"]) == planned
+    # Its epochs repeat it to the byte: the timed epoch, and what warms it up, leave no trace.
+    assert model.spent() == {"budget": {"epochs": planned}}
+    assert fit(blobs(), tmp_path, **model.spent()).state() == model.state()
+    assert fit(blobs(), tmp_path, budget=None).spent() == {}
 
 
 def test_the_best_epoch_on_the_search_part_is_kept_and_training_stops_early(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra imaging is not installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
-from bedside.checks.explain.cam import grad_cam  # noqa: E402
+from bedside.checks.explain.cam import GradCAM  # noqa: E402
 from bedside.cohort.cohort import Cohort  # noqa: E402
 from bedside.cohort.run import Run  # noqa: E402
 from bedside.errors import BedsideError, IntegrityError  # noqa: E402
@@ -63,7 +63,7 @@ def test_the_heat_map_is_grad_cam(fitted: Pipeline, served: Pipeline, images: Co
     """Zhou 2016 and Selvaraju 2017, appendix A: for a global mean and a linear layer, CAM and Grad-CAM are one."""
     classes = np.arange(len(images)) % 3
     model = fitted.model
-    expected = grad_cam(model.network(), model.target_layer(), model.inputs(images), classes)
+    expected = GradCAM().maps(model.network(), model.target_layer(), model.inputs(images), classes)
     found = served.model.heat_maps(images, classes)
     assert found.shape == expected.shape and expected.max() > 0
     assert np.abs(found - expected).max() <= 1e-5 * expected.max()

@@ -92,3 +92,26 @@ def test_a_searched_threshold_needs_both_classes() -> None:
 def test_a_rule_that_cannot_be_read_is_an_error_of_the_plan(spec: object) -> None:
     with pytest.raises(PlanError):
         choose(spec, np.array([0.1, 0.3]), np.array([0, 1]), TASK)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=samples, at=st.sampled_from([0.05, 0.3, 0.5, 0.95, 1.0]), seed=st.integers(0, 99))
+def test_a_row_of_weight_2_is_two_rows(rows: list[tuple[int, bool]], at: float, seed: int) -> None:
+    p = np.array([a / 10 for a, _ in rows])
+    y = np.array([int(b) for _, b in rows])
+    w = np.random.default_rng(seed).integers(1, 4, len(y))
+    rules = ["youden", "cost", 0.4, {"sensitivity": at}, {"specificity": at}, {"net_benefit": {"at": min(at, 0.5)}}]
+    for rule in rules:
+        weighted = choose(rule, p, y, TASK, w.astype(np.float64))
+        repeated = choose(rule, np.repeat(p, w), np.repeat(y, w), TASK)
+        assert weighted.value == repeated.value
+        assert weighted.sensitivity == pytest.approx(repeated.sensitivity, abs=1e-12)
+        assert weighted.specificity == pytest.approx(repeated.specificity, abs=1e-12)
+        assert (weighted.n_rows, weighted.n_events) == (len(y), y.sum())  # patients, not weights
+
+
+def test_a_row_of_weight_0_has_no_say() -> None:
+    p, y = np.array([0.2, 0.4, 0.6, 0.8]), np.array([0, 1, 0, 1])
+    assert choose("youden", p, y, TASK, np.array([1.0, 0.0, 1.0, 1.0])).value == 0.8
+    with pytest.raises(DataError, match="both classes"):
+        choose("youden", p, y, TASK, np.array([1.0, 0.0, 1.0, 0.0]))

@@ -125,3 +125,28 @@ def test_all_spaces_name_parameters_the_models_have() -> None:
 def test_every_space_can_be_searched(name: str) -> None:
     task: Classify = task_of("event")  # type: ignore[assignment]
     assert search(name, event(), 4, task).trials == 4
+
+
+def test_a_pipeline_tells_how_to_repeat_it_without_a_clock(tmp_path: Path) -> None:
+    cohort = event()
+    by_time = Pipeline("logistic", calibration="none", threshold=0.5, tuning={"minutes": 0.01, "folds": 2})
+    by_time.fit(cohort, None, None, task=task_of("event"), run=RUN)
+    asked = by_time.without_clock()
+    assert asked["tuning"] == {"folds": 2, "trials": by_time.fitted.tuned.trials}
+    again = Pipeline(**asked).fit(cohort, None, None, task=task_of("event"), run=RUN)
+    assert again.fitted.tuned == by_time.fitted.tuned
+    assert again.without_clock() == asked
+    by_time.save(tmp_path)
+    assert Pipeline.load(tmp_path).without_clock() == asked
+
+
+def test_the_loss_of_the_search_is_weighted() -> None:
+    # Events weigh a thousand times: predicting the weighted rate, about 0.999, costs nearly nothing by weight.
+    cohort = event()
+    weight = np.where(cohort["event"].to_numpy() == "yes", 1000.0, 1.0)
+    fields = [*cohort.schema.fields, Field("w", "number", ("weight",))]
+    frame = cohort.frame.select(pl.exclude("row_id", "subject", "time")).with_columns(pl.Series("w", weight))
+    weighted = Cohort.of(frame, fields, subject=cohort.frame["subject"].to_list())
+    constant = {"trials": 1, "space": {"C": [1e-9, 1e-8]}}
+    spec = {"name": "logistic", "C": 1e-9}
+    assert search(spec, weighted, constant).table[0]["loss"] < 0.02 < search(spec, cohort, constant).table[0]["loss"]

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 import bedside
+from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
+from bedside.evidence import glossary
 from bedside.plan.conduct.outcome import Outcome
+from bedside.plan.memo import provenance
 from bedside.synth.admissions import simulate
 
 PLAN: dict[str, Any] = {
@@ -23,6 +26,12 @@ PLAN: dict[str, Any] = {
     "gates": {"auroc": {"at_least": 0.7}},
     "release": {"as": "small", "stage": "assist"},
 }
+
+
+def forget_plugins() -> None:
+    """Forget which plug-ins were installed, and all that was worked out from it."""
+    for each in (plugins.catalogue, glossary.terms, provenance.versions, provenance.plugin_digest):
+        each.cache_clear()
 
 
 @pytest.fixture(scope="session")

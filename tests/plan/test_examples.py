@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -11,21 +13,29 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.plan.conftest import forget_plugins
 
 from bedside.checks.protocol import Check
 from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.run import Run
 from bedside.cohort.schema import Field
-from bedside.errors import DataError
+from bedside.errors import DataError, PlanError
 from bedside.evidence import glossary
+from bedside.evidence.keys import load_or_create_key
 from bedside.intake.protocol import Reader
 from bedside.models.conformance import check_model
 from bedside.models.predictions import Predictions
 from bedside.models.protocol import Model
 from bedside.models.task import Classify
+from bedside.plan.actions.protocol import Action
 from bedside.plan.api import run
-from bedside.prepare.protocol import Step
+from bedside.plan.file import parse_plan, refuse_bad_plan
+from bedside.plan.release.layout import SIGNATURE
+from bedside.plan.release.publish import seal
+from bedside.plan.release.verify import verify_release
+from bedside.prepare import clean
+from bedside.prepare.protocol import CleanStep, Step
 from bedside.synth.admissions import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,15 +59,10 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         (info / "entry_points.txt").write_text("\n".join(groups))
         monkeypatch.syspath_prepend(str(example))
     monkeypatch.syspath_prepend(str(tmp_path))
-    forget()
+    forget_plugins()
     yield
     monkeypatch.undo()
-    forget()
-
-
-def forget() -> None:
-    plugins.catalogue.cache_clear()
-    glossary.terms.cache_clear()
+    forget_plugins()
 
 
 @pytest.fixture
@@ -165,9 +170,94 @@ def test_the_reader_reads_a_real_file(shared_data: Path) -> None:
 
 
 @pytest.mark.usefixtures("installed")
+def test_the_cleaning_step_changes_only_what_is_wrong() -> None:
+    step = clean.build({"swapped": {"larger": "systolic", "smaller": "diastolic"}})
+    assert isinstance(step, CleanStep)
+    fields = [Field(name, "number", unit="mm[Hg]") for name in ("systolic", "diastolic")]
+    cohort = Cohort.of({"systolic": [120.0, 70.0, None, 80.0], "diastolic": [80.0, 110.0, 90.0, 80.0]}, fields)
+    made, evidence = step.clean(cohort)
+    assert made["systolic"].to_list() == [120.0, 110.0, None, 80.0]
+    assert made["diastolic"].to_list() == [80.0, 70.0, 90.0, 80.0]
+    assert [item.value for item in evidence.estimates] == [1.0, 1.0]
+    assert made.schema == cohort.schema and step.clean(made)[0].frame.equals(made.frame)
+    again = clean.replay(cohort.take(np.array([1])), [{"name": "swapped", **step.parameters()}])
+    assert again["systolic"].to_list() == [110.0]
+    without = cohort.keeping(["systolic"])
+    assert clean.replay(without, [{"name": "swapped", **step.parameters()}]).frame.equals(without.frame)
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_action_leaves_evidence_and_files_in_the_release(tmp_path: Path) -> None:
+    plan = {
+        "name": "acted",
+        "task": {"classify": "died_in_hospital"},
+        "model": "lightgbm",
+        "checks": ["performance"],
+        "actions": [{"surrogate": 2}, {"surrogate": {"depth": 4}}],
+        "gates": {"surrogate_fidelity": {"at_least": 0.6}},
+        "release": {"as": "acted", "stage": "assist"},
+    }
+    cohort = simulate(2000, 7)
+    outcome = run(plan, cohort, home=tmp_path / "home", threads=1)
+    assert isinstance(plugins.build("actions", {"surrogate": 2}), Action)
+    (judged,) = outcome.judgements
+    assert judged.verdict == "pass" and outcome.release is not None
+    assert [piece.check for piece in outcome.evidence[-2:]] == ["surrogate", "surrogate"]
+    for folder in (outcome.release, outcome.report.parent):
+        small, large = (folder / f"actions/{i}-surrogate/tree.txt" for i in (1, 2))
+        assert "|---" in small.read_text() and len(large.read_text()) > len(small.read_text())
+    assert verify_release(outcome.release, {}).ok
+    again = run(plan, cohort, home=tmp_path / "home", threads=1)
+    assert all(done.cached for _, done in again.actions) and again.release == outcome.release
+    other = run({**plan, "actions": [{"surrogate": 2}]}, cohort, home=tmp_path / "home", threads=1)
+    assert [name for name, done in other.actions if not done.cached] == ["gate", "report", "release"]
+
+    # Somebody with a key changes what an action left, or gives out evidence for that of an action, and signs again.
+    for number, change in enumerate(("file", "folder", "evidence")):
+        forged = Path(shutil.copytree(outcome.release, tmp_path / f"forged-{number}"))
+        if change == "file":
+            (forged / "actions/1-surrogate/tree.txt").write_text("|--- class: 0\n")
+        elif change == "folder":
+            shutil.copytree(forged / "actions/1-surrogate", forged / "actions/3-surrogate")
+        else:
+            pieces = json.loads((forged / "evidence.json").read_bytes())
+            (forged / "evidence.json").write_text(json.dumps([*pieces, pieces[-1]]))
+        (forged / SIGNATURE).unlink()
+        seal(forged, "acted", load_or_create_key(tmp_path / "keys", "mallory"))
+        failed = {each.id for each in verify_release(forged, {}).answers if each.result == "fail"}
+        assert "verify_recompute" in failed, change
+
+
+def test_an_action_that_is_not_there_is_refused_with_its_line() -> None:
+    text = """plan: 1
+name: x
+cohort: {read: tables, path: x.csv}
+task: {classify: died}
+model: logistic
+actions:
+  - surrogat: 3
+"""
+    with pytest.raises(PlanError, match=r"line 7 \(actions\.0\): no action is called 'surrogat'"):
+        refuse_bad_plan(*parse_plan(text))
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [("{surrogate: {deep: 3}}", "has no parameter"), ("surrogate", "not for a task that would regress")],
+)
+def test_an_action_that_cannot_be_carried_out_is_refused_with_its_line(said: str, why: str) -> None:
+    task = "{classify: died}" if "deep" in said else "{regress: days}"
+    text = f"plan: 1\nname: x\ncohort: {{path: x.csv}}\ntask: {task}\nmodel: lightgbm\nactions:\n  - {said}\n"
+    with pytest.raises(PlanError, match=rf"line 7 \(actions\.0\): .*{why}"):
+        refuse_bad_plan(*parse_plan(text))
+
+
+@pytest.mark.usefixtures("installed")
 def test_a_plan_names_them_like_any_other(tmp_path: Path) -> None:
     plan = {
         "name": "examples",
+        "clean": [{"swapped": {"larger": "systolic_bp", "smaller": "respiratory_rate"}}],
         "task": {"classify": "died_in_hospital"},
         "steps": [{"winsorise": 0.01}],
         "model": {"name": "warning_score", "limits": {"heart_rate": [50, 110], "respiratory_rate": [9, 22]}},

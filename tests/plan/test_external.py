@@ -80,3 +80,14 @@ def test_an_intercept_moves_log_odds_and_a_slope_stretches_them() -> None:
     assert moved == pytest.approx([moved[0]] * 3)
     # the new intercept makes the mean prediction the observed rate
     assert recalibrated(p, y, p, slope=False).mean() == pytest.approx(y.mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("slope", [False, True])
+def test_a_local_row_of_weight_2_is_two_rows(slope: bool) -> None:
+    rng = np.random.default_rng(8)
+    p = rng.random(200)
+    y = (rng.random(200) < p**2).astype(np.float64)
+    w = rng.integers(1, 4, 200)
+    new = np.linspace(0.01, 0.99, 9)
+    weighted = recalibrated(p, y, new, slope=slope, weights=w.astype(np.float64))
+    assert weighted == pytest.approx(recalibrated(np.repeat(p, w), np.repeat(y, w), new, slope=slope), abs=1e-9)

@@ -17,6 +17,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from bedside.cohort import Workspace
+from bedside.cohort.quarantine import Quarantine
 from bedside.errors import DataError
 from bedside.evidence.keys import trusted_keys
 from bedside.plan.conduct.conductor import Conductor
@@ -229,3 +230,43 @@ def test_breast_ultrasound_by_its_statistics(shared_data: Path, tmp_path: Path) 
     answer = answer_table(opened, read_like(opened, image, with_target=False))
     assert answer.height == 1 and answer["call"][0] in ("malignant", "other")
     assert verify_release(outcome.release, trusted_keys(workspace.keys)).ok
+
+
+def test_what_cannot_be_read_goes_to_quarantine_and_the_run_goes_on_as_the_plan_says(
+    place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "scans", tmp_path / "scans")
+    with (tmp_path / "scans" / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    broken = {"s003.png": b"", "s007.png": (place / "scans" / "s007.png").read_bytes()[:300], "s009.png": b"GIF89a"}
+    for name, data in broken.items():
+        (tmp_path / "scans" / name).write_bytes(data)
+    plan_file = tmp_path / "plan.yaml"
+    plan_file.write_text(PLAN)
+    workspace = Workspace(tmp_path / "home")
+    plan, document = load_plan(plan_file)
+    with pytest.raises(DataError, match=r"3 of 120 images cannot be read: s003\.png: the file is empty"):
+        Conductor(plan, workspace, base=tmp_path, document=document, threads=1).carry_out()
+    assert Quarantine(workspace.quarantine).entries() == {}
+    plan_file.write_text(PLAN.replace("sensitive: [sex]}", "sensitive: [sex], unreadable: quarantine}"))
+    plan, document = load_plan(plan_file)
+    outcome = Conductor(plan, workspace, base=tmp_path, document=document, threads=1).carry_out()
+    assert outcome.facts["rows"] == len(rows) - 3
+    told = [item for piece in outcome.evidence for item in piece.findings if item.id == "files_left_out"]
+    assert [item.values["count"] for item in told] == [3]
+    kept = Quarantine(workspace.quarantine).entries()
+    assert {each["name"]: (workspace.quarantine / each["file"]).read_bytes() for each in kept.values()} == broken
+    assert all(each["what"] and each["way_out"] for each in kept.values())
+    assert all((path.stat().st_mode & 0o077) == 0 for path in workspace.quarantine.iterdir())
+    assert outcome.release is not None
+    everything = b"".join(p.read_bytes() for p in sorted(outcome.release.rglob("*")) if p.is_file())
+    assert b"s007.png" not in everything  # what a release says of them is how many they were
+    opened = open_release(outcome.release, trusted_keys(workspace.keys))
+    with pytest.raises(DataError, match=r"s003\.png"):  # who asks for an answer is not left without one
+        read_like(opened, tmp_path / "scans", with_target=False)
+    erase(workspace, "s007.png")
+    assert sorted(each["name"] for each in Quarantine(workspace.quarantine).entries().values()) == [
+        "s003.png",
+        "s009.png",
+    ]
+    assert len(list(workspace.quarantine.iterdir())) == 4

@@ -15,14 +15,16 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra imaging is not installed")
 
-from bedside.checks.explain.grad_cam import METRICS
+from bedside.checks.explain.heat_maps import METRICS
 from bedside.cohort import Workspace
 from bedside.cohort.manifest import manifest
+from bedside.errors import PlanError
 from bedside.evidence.keys import trusted_keys
 from bedside.models.example_images import example_images
 from bedside.plan.conduct.conductor import Conductor
 from bedside.plan.conduct.outcome import Outcome
 from bedside.plan.file.plan import load_plan
+from bedside.plan.file.refuse import refuse_bad_plan
 from bedside.plan.release.answer import answer_table, read_like
 from bedside.plan.release.opened import open_release
 from bedside.plan.release.verify import verify_release
@@ -37,7 +39,7 @@ model:    {name: small_cnn, image: 32, width: 4, batch: 8, budget: {epochs: 12}}
 baseline: [{steps: [image_statistics, scale], name: logistic}]
 threshold: {choose: sensitivity, at_least: 0.8}
 checks:   [performance, calibration, {explain: grad_cam}]
-gates:    {auroc: {at_least: 0.6}, cam_stability: {at_least: 0.3}}
+gates:    {auroc: {at_least: 0.6}, heat_stability: {at_least: 0.3}}
 release:  {as: blobs, stage: assist}
 """
 
@@ -128,3 +130,12 @@ def test_the_weights_are_safetensors_and_json(outcome: Outcome) -> None:
     listing = json.loads((folder / "model.json").read_text())
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "network.safetensors"]
     assert listing["name"] == "small_cnn" and np.isfinite(listing["state"]["history"][-1]["train_loss"])
+
+
+def test_a_heat_map_of_what_is_no_network_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    network = "name: small_cnn, image: 32, width: 4, batch: 8, budget: {epochs: 12}"
+    (tmp_path / "plan.yaml").write_text(PLAN.replace(network, "name: logistic"))
+    plan, document = load_plan(tmp_path / "plan.yaml")
+    with pytest.raises(PlanError, match="grad_cam is for networks") as refused:
+        refuse_bad_plan(plan, document)
+    assert "line 10" in str(refused.value)

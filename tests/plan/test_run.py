@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.plan.conftest import PLAN
 
@@ -65,6 +67,27 @@ def test_a_cross_validated_plan_judges_every_row_out_of_fold(admissions: Cohort,
     outcome = bedside.run(plan, admissions, home=home, threads=1)
     assert outcome.facts["test_rows"] == len(admissions)
     assert outcome.release is not None
+
+
+def test_minutes_are_counted_once_for_all_folds_and_the_released_model(admissions: Cohort, home: Path) -> None:
+    """A busy machine in the third fold must not make it another procedure than that of the first."""
+    plan = {
+        **PLAN,
+        "name": "minutes",
+        "split": {"by": "subject", "folds": 3, "seed": 3},
+        "search": {"minutes": 0.02, "folds": 2, "space": {"C": [0.01, 10.0, "log"]}},
+        "checks": ["performance"],
+    }
+    outcome = bedside.run(plan, admissions.take(np.arange(1200)), home=home, threads=1)
+    fits = [done.output for name, done in outcome.actions if name.startswith("fit model")]
+    assert len(fits) == 4  # three folds and the model of all rows
+    trials = fits[0]["asked"]["tuning"]["trials"]
+    assert trials >= 1
+    assert all(fit["asked"] == fits[0]["asked"] for fit in fits)
+    assert "minutes" not in fits[0]["asked"]["tuning"]
+    assert outcome.release is not None
+    saved = json.loads(next(outcome.release.rglob("pipeline.json")).read_text())
+    assert saved["fitted"]["tuned"]["trials"] == trials
 
 
 def test_a_leak_is_refused(home: Path) -> None:

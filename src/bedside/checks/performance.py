@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from bedside.checks.performance_binary import METRICS as OF_BINARY
 from bedside.checks.performance_binary import binary
@@ -13,7 +13,9 @@ from bedside.checks.performance_regression import regression
 from bedside.checks.protocol import Fit, LooksAt, Needs
 from bedside.checks.rows import known_rows
 from bedside.cohort.cohort import Cohort
+from bedside.errors import PlanError
 from bedside.evidence.estimate import Evidence
+from bedside.evidence.metrics.proportions import Method
 from bedside.models.predictions import Predictions
 from bedside.models.protocol import Model
 from bedside.models.task import Classify, Task
@@ -23,7 +25,8 @@ class Performance:
     """The usual metrics of the task with intervals by subject, and its curves.
 
     Calls are those of the predictions (their declared operating point, so `at` is empty). `replicates` are bootstrap
-    samples of subjects where no closed form holds (average precision).
+    samples of subjects where no closed form holds (average precision). `interval` is that of two classes' shares
+    (sensitivity, specificity, predictive values, accuracy, prevalence): wilson, clopper_pearson or jeffreys.
     """
 
     name: ClassVar[str] = "performance"
@@ -32,7 +35,10 @@ class Performance:
     metrics: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*OF_BINARY, *OF_CLASSES, *OF_NUMBER)))
     looks_at: ClassVar[LooksAt] = "outcome"
 
-    def __init__(self, replicates: int = 1000, points: int = 200) -> None:
+    def __init__(self, replicates: int = 1000, points: int = 200, interval: Method = "wilson") -> None:
+        if interval not in get_args(Method):
+            raise PlanError(f"interval {interval!r} is not known", "one of " + ", ".join(get_args(Method)))
+        self.interval: Method = interval
         self.replicates = replicates
         self.points = points
 
@@ -55,7 +61,14 @@ class Performance:
         elif task.binary:
             calls = rows.of(predictions.calls) == 1
             estimates, figures = binary(
-                rows, calls, task, level=level, seed=seed, replicates=self.replicates, points=self.points
+                rows,
+                calls,
+                task,
+                level=level,
+                seed=seed,
+                replicates=self.replicates,
+                points=self.points,
+                interval=self.interval,
             )
         else:
             p, calls = rows.of(predictions.probabilities), rows.of(predictions.calls)

@@ -16,7 +16,7 @@ from bedside.evidence.metrics.curves import precision_recall_curve, roc_curve
 from bedside.evidence.metrics.interval import Interval
 from bedside.evidence.metrics.panel import OF_CALLS
 from bedside.evidence.metrics.precision_recall import average_precision
-from bedside.evidence.metrics.proportions import proportion
+from bedside.evidence.metrics.proportions import Method, proportion
 from bedside.evidence.metrics.ranking import auroc
 from bedside.models.task import Classify
 
@@ -25,7 +25,15 @@ METRICS = (*OF_SCORES, *OF_CALLS)
 
 
 def binary(
-    rows: Rows, call: Bools, task: Classify, *, level: float, seed: int, replicates: int, points: int
+    rows: Rows,
+    call: Bools,
+    task: Classify,
+    *,
+    level: float,
+    seed: int,
+    replicates: int,
+    points: int,
+    interval: Method = "wilson",
 ) -> tuple[list[Estimate], list[Figure]]:
     """Every estimate and figure of calls (rows,) and scores against the truth."""
     y, p, subject, weights = rows.event, rows.score, rows.subjects, rows.weights
@@ -37,13 +45,13 @@ def binary(
         "brier": lambda: losses.brier(y, p, **shared),
         "scaled_brier": lambda: losses.scaled_brier(y, p, **shared),
         "log_loss": lambda: losses.log_loss(y, p, **shared),
-        "prevalence": lambda: proportion(y, **shared),
+        "prevalence": lambda: proportion(y, method=interval, **shared),
     }
     everyone = rows.counts()
     estimates = [
         attempt(name, compute, level, otherwise=everyone, n_events=n_events) for name, compute in of_scores.items()
     ]
-    made = of_calls.calls_of(y, call, subject, weights)
+    made = of_calls.calls_of(y, call, subject, weights, interval)
     denominators = {"sensitivity": y, "specificity": ~y, "ppv": call, "npv": ~call}
     for name, metric in OF_CALLS.items():
         counted = rows.counts(denominators[name]) if name in denominators else everyone

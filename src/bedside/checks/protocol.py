@@ -27,6 +27,9 @@ class Check(Protocol):
     `metrics` are the metric ids it can estimate (a gate needs a check that estimates its metric). `looks_at` says which
     fields of the cohort it reads: "outcome" (target, subject, time, weight), "groups" (those and its `groups` fields),
     or "inputs" (any). Only the first two are carried into a release, so only those can be recomputed by `verify`.
+
+    A check that is not for every model may have `refuse_model(model)`, which raises PlanError for one (not yet fitted)
+    that it is not for: the plan is then refused before any data is read.
     """
 
     name: ClassVar[str]

@@ -30,13 +30,24 @@ def run(
 
 
 @app.command()
-def demo(home: Home = None, threads: Threads = None) -> None:
-    """Three plans, three answers: evidence that suffices, a leak that is refused, and not enough evidence."""
+def demo(
+    home: Home = None,
+    threads: Threads = None,
+    images: Annotated[
+        bool, typer.Option("--images", help="Simulated chest radiographs: a shortcut that is caught, and none.")
+    ] = False,
+) -> None:
+    """Three plans, three answers: evidence that suffices, a leak that is refused, and not enough evidence.
+
+    With --images one plan, two answers: a network that reads a marker instead of the chest, and one that cannot.
+    """
     from bedside.cli.terminal import Screen, show_demo
     from bedside.plan.demo import demo as carry_out
+    from bedside.plan.demo import demo_images
 
     with Screen() as screen:
-        shown = carry_out(open_workspace(home), threads=threads, progress=screen.action)
+        chosen = demo_images if images else carry_out
+        shown = chosen(open_workspace(home), threads=threads, progress=screen.action)
     show_demo(shown)
 
 

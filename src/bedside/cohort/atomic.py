@@ -11,7 +11,8 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -21,6 +22,7 @@ import polars as pl
 from bedside.errors import BedsideError
 
 TEMPORARY = ".writing-"
+SYNCS = 16  # how many fsyncs may wait at once: they wait for the disk, not for a processor
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -73,14 +75,33 @@ def _locked_file(folder: Path) -> tuple[Path, int]:
 
 def publish(temporary: Path, path: Path) -> None:
     """Make the bytes of `temporary` durable, and give them the name `path` (same file system) durably."""
-    handle = os.open(temporary, os.O_RDONLY)
+    _sync(temporary)
+    make_folder(path.parent)
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def publish_all(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """`publish` of many (temporary, path): the bytes of all are made durable, several at a time so that the disk may
+    flush them together; then each gets its name, and each folder is made durable once."""
+    with ThreadPoolExecutor(SYNCS) as pool:
+        for _ in pool.map(lambda pair: _sync(pair[0]), pairs):
+            pass
+    for folder in dict.fromkeys(path.parent for _, path in pairs):
+        make_folder(folder)
+    for temporary, path in pairs:
+        temporary.replace(path)
+    with ThreadPoolExecutor(SYNCS) as pool:
+        for _ in pool.map(sync_folder, dict.fromkeys(path.parent for _, path in pairs)):
+            pass
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-    make_folder(path.parent)
-    temporary.replace(path)
-    sync_folder(path.parent)
 
 
 def atomic_write(path: Path, data: bytes) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -11,6 +13,7 @@ from bedside.cohort.atomic import (
     TEMPORARY,
     explained,
     publish,
+    publish_all,
     sweep_temporaries,
     sync_folder,
     temporary_file,
@@ -39,6 +42,10 @@ class Blobs(Protocol):
 
     def write(self, name: str, data: bytes) -> None:
         """Bytes to a name, replacing what it had."""
+        ...
+
+    def write_all(self, items: Sequence[tuple[str, bytes]]) -> None:
+        """Bytes to each name; all are there when it returns, each wholly or not at all whenever it is interrupted."""
         ...
 
     def write_file(self, name: str, source: Path) -> None:
@@ -88,6 +95,16 @@ class FolderBlobs:
         with explained(path), temporary_file(self.aside) as temporary:
             temporary.write_bytes(data)
             publish(temporary, path)
+
+    def write_all(self, items: Sequence[tuple[str, bytes]]) -> None:
+        """Write all aside, fsync, rename, fsync each folder once."""
+        with explained(self.root), ExitStack() as held:
+            pairs = []
+            for name, data in items:
+                temporary = held.enter_context(temporary_file(self.aside))
+                temporary.write_bytes(data)
+                pairs.append((temporary, self.root / name))
+            publish_all(pairs)
 
     def write_file(self, name: str, source: Path) -> None:
         """Copy aside, fsync, rename; a source already in `aside` is renamed without a copy."""
@@ -149,6 +166,11 @@ class RemoteBlobs:
         with explained(self.path(name)):
             self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
             self.fs.pipe_file(path, data)
+
+    def write_all(self, items: Sequence[tuple[str, bytes]]) -> None:
+        """One PUT each, several at once where the file system can."""
+        with explained(self.path("")):
+            self.fs.pipe({f"{self.root}/{name}": data for name, data in items})
 
     def write_file(self, name: str, source: Path) -> None:
         """One (multipart) PUT of a local file."""

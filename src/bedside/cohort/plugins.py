@@ -59,8 +59,8 @@ def parse_spec(spec: Any) -> tuple[str, dict[str, Any]]:
     raise PlanError(f"cannot read the spec {spec!r}", "write a name, or {name: {parameter: value}}")
 
 
-def build(group: str, spec: Any, *, prefix: str = "") -> Any:
-    """An instance of what a spec names; raises PlanError for an unknown parameter, listing those there are.
+def parameters_of(group: str, spec: Any, *, prefix: str = "") -> tuple[str, dict[str, Any]]:
+    """Name and parameters of a spec, each by its own name; raises PlanError for a bare value that no parameter takes.
 
     Where a class names its `main` parameter, `{name: value}` sets it; where it says `main_is_mapping`, a mapping none
     of whose keys is a parameter does so too (`{units: {glucose: mmol/L}}`).
@@ -69,8 +69,6 @@ def build(group: str, spec: Any, *, prefix: str = "") -> Any:
     kind = load(group, prefix + name)
     main = getattr(kind, "main", None)
     known = inspect.signature(kind).parameters
-    named = [each for each in known.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    anything = len(named) < len(known)
     if "main" in parameters and "main" not in known:
         if main is None:
             raise PlanError(f"'{name}' takes named parameters", f"write {{{name}: {{parameter: value}}}}")
@@ -79,6 +77,16 @@ def build(group: str, spec: Any, *, prefix: str = "") -> Any:
         main is not None and getattr(kind, "main_is_mapping", False) and parameters and not set(parameters) & set(known)
     ):
         parameters = {main: parameters}
+    return name, parameters
+
+
+def build(group: str, spec: Any, *, prefix: str = "") -> Any:
+    """An instance of what a spec names; raises PlanError for an unknown parameter, listing those there are."""
+    name, parameters = parameters_of(group, spec, prefix=prefix)
+    kind = load(group, prefix + name)
+    known = inspect.signature(kind).parameters
+    named = [each for each in known.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    anything = len(named) < len(known)
     unknown = [] if anything else sorted(set(parameters) - set(known))
     if unknown:
         raise PlanError(f"'{name}' has no parameter {unknown}", f"it takes: {', '.join(known) or 'none'}")

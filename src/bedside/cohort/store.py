@@ -15,7 +15,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -25,7 +25,7 @@ from bedside.cohort.atomic import explained, temporary_file
 from bedside.cohort.blobs import FolderBlobs, blobs_at
 from bedside.cohort.cohort import Cohort, Origin
 from bedside.cohort.digest import canonical_json, sha256_hex
-from bedside.cohort.manifest import objects_of
+from bedside.cohort.manifest import file_fields, objects_of
 from bedside.cohort.schema import Schema
 from bedside.errors import BedsideError, DataError, IntegrityError
 
@@ -34,6 +34,7 @@ ROW_GROUP = 131_072
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
+_BATCH, _BATCH_BYTES = 256, 64 << 20  # open files, and bytes held in memory, of a bulk put
 
 
 class Store:
@@ -59,6 +60,30 @@ class Store:
         if not self._is_whole(digest):
             self._blobs.write(_object(digest), data)
         return digest
+
+    def put_all(self, items: Iterable[bytes]) -> list[str]:
+        """Keep many bytes at a fraction of the cost of `put`; returns their digests in order.
+
+        What the store has already is not written again, nor verified. All are durable when the call returns.
+        """
+        digests: list[str] = []
+        batch: dict[str, bytes] = {}
+        size = 0
+        for data in items:
+            digest = sha256_hex(data)
+            digests.append(digest)
+            if digest not in batch and not self.has(digest):
+                batch[digest] = data
+                size += len(data)
+            if len(batch) == _BATCH or size > _BATCH_BYTES:
+                self._write_batch(batch)
+                batch, size = {}, 0
+        self._write_batch(batch)
+        return digests
+
+    def _write_batch(self, batch: Mapping[str, bytes]) -> None:
+        if batch:
+            self._blobs.write_all([(_object(digest), data) for digest, data in batch.items()])
 
     def put_file(self, path: Path | str) -> str:
         """Keep the bytes of a local file, streamed; returns their digest."""
@@ -140,9 +165,10 @@ class Store:
         The files are there before the cohort is; a cohort that knows no files (`files` is None) brings none.
         """
         if cohort.files is not None and cohort.files is not self:
-            for each in objects_of(cohort):
-                if not self.has(each):
-                    self.put(cohort.files.get(each))
+            named = set(_manifests_of(cohort))
+            lacking = [each for each in objects_of(cohort) if not self.has(each)]
+            for manifests in (False, True):  # a manifest that is here has its files here, also after a power cut
+                self.put_all(cohort.files.get(each) for each in lacking if (each in named) == manifests)
         known = self._manifests(cohort.digest)
         whole = next((m for m in known.values() if all(self.has(item) for item in _parts_of(m))), None)
         if whole is not None:
@@ -299,6 +325,10 @@ def _write_parquet(frame: pl.DataFrame, target: Path | io.BytesIO) -> None:
 
 def _parts_of(manifest: dict[str, Any]) -> Iterable[str]:
     return [cast(str, manifest[part]) for part in ("table", "events") if manifest[part] is not None]
+
+
+def _manifests_of(cohort: Cohort) -> Iterable[str]:
+    return (digest for name in file_fields(cohort) for digest in cohort[name].drop_nulls())
 
 
 def _checked(digest: str) -> str:

@@ -13,6 +13,7 @@ from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import json_digest
 from bedside.cohort.files import Files, FolderFiles
 from bedside.cohort.manifest import Manifest
+from bedside.cohort.quarantine import Refused
 from bedside.cohort.schema import Field, Schema
 from bedside.errors import DataError
 from bedside.intake.assemble import assemble, origin_of
@@ -49,8 +50,8 @@ class Images:
     `mask` names a column of paths or a folder of files called like the images, which makes a field `mask` (kind "mask",
     no input, empty where an image has none); `{lesion: masks, marker: markers}` makes several.
 
-    `window` (low, high) are stored pixel values that become 0 and 1. `damaged` says whether a file that cannot be read
-    stops the reading ("stop") or is left out and told ("leave_out").
+    `window` (low, high) are stored pixel values that become 0 and 1. `unreadable` says whether a file that cannot
+    be read stops the reading ("stop") or is left out, told, and put into the workspace's quarantine ("quarantine").
     """
 
     labels: str | None = None
@@ -66,14 +67,14 @@ class Images:
     missing: Any = None
     window: Sequence[float] | None = None
     mask: Any = None
-    damaged: str = "stop"
+    unreadable: str = "stop"
 
     name: ClassVar[str] = "images"
     paths: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        if self.damaged not in ("stop", "leave_out"):
-            raise DataError(f"damaged is {self.damaged!r}", "stop or leave_out")
+        if self.unreadable not in ("stop", "quarantine"):
+            raise DataError(f"unreadable is {self.unreadable!r}", "stop or quarantine")
         if self.window is not None:
             numbers = [each for each in self.window if isinstance(each, int | float) and not isinstance(each, bool)]
             if len(self.window) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:
@@ -84,12 +85,16 @@ class Images:
 
     def read(self, path: Path | str) -> Cohort:
         """The cohort of a folder, of one image file, or of a stack."""
+        return self.read_setting_aside(path)[0]
+
+    def read_setting_aside(self, path: Path | str) -> tuple[Cohort, Sequence[Refused]]:
+        """As `read`, and the files that were left out."""
         place = Path(path)
         if place.is_file():
             if is_stack(place):
                 if self.mask is not None:
                     raise DataError(f"{place}: a stack has no masks", "give images and masks as files")
-                return read_stack(place, self.target, self.window)
+                return read_stack(place, self.target, self.window), ()
             return self._cohort(place.parent, [place.name], None, {"format": "file"})
         if not place.is_dir():
             locate(place)  # says what is there instead
@@ -98,19 +103,20 @@ class Images:
         return self._labelled(place, place / self.labels)
 
     def read_new(self, path: Path | str) -> Cohort:
-        """Images to be answered: as `read`, but the label table may be absent; outcome and masks are not looked for."""
+        """Images to be answered: as `read`, but every file must be readable, the label table may be absent, and neither
+        outcome nor masks are looked for."""
         place = Path(path)
-        reader = replace(self, target=None, mask=None)
+        reader = replace(self, target=None, mask=None, unreadable="stop")
         if self.labels is not None and not (place / self.labels).is_file():
             reader = replace(reader, labels=None)
         return reader.read(place)
 
     def like(self, schema: Schema) -> dict[str, Any]:
-        """What was given, but for the masks, which later images need not have."""
-        given = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "mask"}
-        return {name: value for name, value in given.items() if value is not None}
+        """What was given, but for the masks, which later images need not have, and for leaving any of them out."""
+        names = [item.name for item in fields(self) if item.name not in ("mask", "unreadable")]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
-    def _unlabelled(self, folder: Path) -> Cohort:
+    def _unlabelled(self, folder: Path) -> tuple[Cohort, Sequence[Refused]]:
         beside = tuple(f"{place.rstrip('/')}/" for place in sources_of(self.mask).values())
         names = [name for name in listing(folder) if looks_like_image(folder / name) and not name.startswith(beside)]
         if not names:
@@ -128,7 +134,7 @@ class Images:
         masks = {field: mask_paths(folder, place, names, None) for field, place in sources_of(self.mask).items()}
         return self._cohort(folder, names, table, {"format": "folder"}, masks)
 
-    def _labelled(self, folder: Path, path: Path) -> Cohort:
+    def _labelled(self, folder: Path, path: Path) -> tuple[Cohort, Sequence[Refused]]:
         if not path.is_file():
             raise DataError(f"{path}: there is no label table", "name it with `labels`, relative to the folder")
         column = self.file if self.file is not None else self._file_column(folder, path)
@@ -197,12 +203,12 @@ class Images:
         table: _Table | None,
         about: Mapping[str, Any],
         masks: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> Cohort:
+    ) -> tuple[Cohort, Sequence[Refused]]:
         masks = {} if masks is None else masks
         paths: dict[str, Path] = {}
         manifests: list[bytes] = []
         rows: list[dict[str, Any]] = []
-        refused: list[tuple[str, DataError]] = []
+        refused: list[Refused] = []
         for position, name in enumerate(names):
             read = name
             try:
@@ -214,7 +220,8 @@ class Images:
                         read = place
                         beside[field] = place, describe_mask(bytes_of(folder, place), made)
             except DataError as error:
-                refused.append((read, error))
+                whose = None if table is None or table.subject is None else table.subject[position]
+                refused.append(Refused(folder / read, read, whose, error))
                 continue
             for place, each in ((name, made), *beside.values()):
                 paths[each.items[0]] = folder / place
@@ -239,25 +246,25 @@ class Images:
                 frame = frame.hstack(table.frame[kept])
             if table.subject is not None:
                 subject, frame = "subject", frame.with_columns(table.subject[kept].alias("subject"))
-        told = {"files": len(rows), "left_out": len(refused), "damaged": self.damaged, **about}
+        told = {"files": len(rows), "left_out": len(refused), "unreadable": self.unreadable, **about}
         told["window"] = None if self.window is None else [float(each) for each in self.window]
         if masks:
             told["masks"] = {field: int(frame[field].is_not_null().sum()) for field in masks}
         digest = json_digest(dict(frame.select("row_id", "image").iter_rows()))
         origin = origin_of(self.name, told, {}, digest)
         made_of = assemble(str(folder), frame, fields, subject=subject, row_id="row_id", origin=origin)
-        return made_of.with_files(files)
+        return made_of.with_files(files), refused
 
-    def _refuse(self, folder: Path, names: Sequence[str], refused: Sequence[tuple[str, DataError]]) -> None:
-        if not refused or (self.damaged == "leave_out" and len(refused) < len(names)):
+    def _refuse(self, folder: Path, names: Sequence[str], refused: Sequence[Refused]) -> None:
+        if not refused or (self.unreadable == "quarantine" and len(refused) < len(names)):
             return
-        told = "; ".join(f"{name}: {error.what}" for name, error in refused[:3])
+        told = "; ".join(f"{each.name}: {each.why.what}" for each in refused[:3])
         more = f"; and {len(refused) - 3} more" if len(refused) > 3 else ""
         if len(names) == 1:
-            raise DataError(f"{folder / names[0]}: {refused[0][1].what}", refused[0][1].way_out)
+            raise DataError(f"{folder / names[0]}: {refused[0].why.what}", refused[0].why.way_out)
         raise DataError(
             f"{folder}: {len(refused)} of {len(names)} images cannot be read: {told}{more}",
-            "mend or remove them, or say `damaged: leave_out`",
+            "mend or remove them, or say `unreadable: quarantine`",
         )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from bedside.cohort.cohort import Cohort
+from bedside.cohort.quarantine import Refused
 from bedside.cohort.schema import Schema
 
 
@@ -25,6 +27,15 @@ class Reader(Protocol):
 
         Raises DataError naming file, column and row, with the way out.
         """
+        ...
+
+
+@runtime_checkable
+class SetsAside(Protocol):
+    """A reader that can leave out what it cannot read, when the plan says so, and hand it over."""
+
+    def read_setting_aside(self, path: Path | str) -> tuple[Cohort, Sequence[Refused]]:
+        """As `read`, and the files that were left out."""
         ...
 
 

@@ -19,7 +19,7 @@ from bedside.evidence.estimate import Finding
 from bedside.models.maps import EDGE, MAPS, Array, Map, Sigmoid, map_from_json
 from bedside.models.task import Classify
 
-METHODS = ("sigmoid", "isotonic", "beta", "temperature", "none", "auto")
+METHODS = ("intercept", "sigmoid", "isotonic", "beta", "temperature", "none", "auto")
 MIN_EVENTS = 10
 
 
@@ -71,30 +71,38 @@ class Calibration:
         return cls(data["method"], maps, temperature, int(data["n_rows"]), int(data["n_events"]))
 
 
-def method_of(spec: Any) -> str:
-    """The method a spec names; raises PlanError for an unknown one."""
+def method_of(spec: Any) -> tuple[str, bool]:
+    """The method a spec names, and whether it may do without where there are too few events (`auto`, which is the
+    sigmoid, or {auto: a method}); raises PlanError for an unknown one."""
     name, parameters = parse_spec("none" if spec is None else spec)
-    if name not in METHODS or parameters:
-        raise PlanError(f"calibration {spec!r} is not known", "one of " + ", ".join(METHODS))
-    return name
+    automatic = name == "auto"
+    if automatic:
+        name = parameters.pop("main", "sigmoid")
+    if name not in METHODS or name == "auto" or parameters:
+        raise PlanError(f"calibration {spec!r} is not known", "one of " + ", ".join(METHODS) + ", or {auto: one}")
+    return name, automatic
 
 
 def fit_calibration(
-    spec: Any, p: Array, y: NDArray[np.int64], task: Classify
+    spec: Any, p: Array, y: NDArray[np.int64], task: Classify, w: Array | None = None
 ) -> tuple[Calibration, tuple[Finding, ...]]:
-    """Learn from raw probabilities (rows, classes) and class codes (rows,).
+    """Learn from raw probabilities (rows, classes), class codes (rows,) and weights (rows,), whose scale is nothing.
+
+    A row of weight 0 has no say. Counts are of rows with a say.
 
     Raises DataError, with the n, when a class has fewer than 10 rows (for a temperature: the classes beside the most
-    frequent together); `auto` then calibrates nothing and says so in a finding. `auto` is otherwise the sigmoid, or a
-    temperature for three or more classes.
+    frequent together); `auto` then calibrates nothing and says so in a finding. Of three or more classes `auto` is a
+    temperature, and {auto: intercept} nothing.
     """
-    method = method_of(spec)
-    if method == "none":
+    method, automatic = method_of(spec)
+    if method == "none" or (automatic and method == "intercept" and not task.binary):
         return Calibration("none"), ()
+    if w is not None:
+        kept = w > 0
+        p, y, w = p[kept], y[kept], w[kept] / w[kept].mean()
     counts = np.bincount(y, minlength=len(task.classes))
-    automatic = method == "auto"
-    if automatic:
-        method = "sigmoid" if task.binary else "temperature"
+    if automatic and method == "sigmoid" and not task.binary:
+        method = "temperature"
     events = int(counts.sum() - counts.max()) if method == "temperature" else int(counts.min())
     if events < MIN_EVENTS:
         if automatic:
@@ -108,26 +116,28 @@ def fit_calibration(
             "give a larger tune part, or say calibration: auto (none when there are too few) or none",
         )
     if method == "temperature":
-        return Calibration(method, (), _temperature(p, y), len(y), events), ()
+        return Calibration(method, (), _temperature(p, y, w), len(y), events), ()
     kind = MAPS[method]
     if task.binary:
-        maps = (kind.fit(p[:, 1], y),)
+        maps = (kind.fit(p[:, 1], y, w),)
     else:
-        maps = tuple(kind.fit(p[:, k], (y == k).astype(np.int64)) for k in range(len(task.classes)))
+        maps = tuple(kind.fit(p[:, k], (y == k).astype(np.int64), w) for k in range(len(task.classes)))
     flat = [item for item in maps if isinstance(item, Sigmoid) and item.slope == 0]
     findings = (Finding("calibration_flat", "caution", {"n_events": events}),) if flat else ()
     return Calibration(method, maps, None, len(y), events), findings
 
 
-def _temperature(p: Array, y: NDArray[np.int64]) -> float:
+def _temperature(p: Array, y: NDArray[np.int64], w: Array | None) -> float:
     """The temperature in [e⁻⁵, e⁵] of least log loss. The loss is convex in 1 / T; found by golden section on ln T."""
     from scipy.optimize import minimize_scalar
 
-    order = np.lexsort((*p.T, y))
-    z, y = np.log(np.clip(p[order], EDGE, 1.0)), y[order]
+    w = np.ones(len(y)) if w is None else w
+    order = np.lexsort((w, *p.T, y))
+    z, y, w = np.log(np.clip(p[order], EDGE, 1.0)), y[order], w[order]
 
     def loss(log_t: float) -> float:
-        return float(-np.log(np.clip(_softmax(z / np.exp(log_t))[np.arange(len(y)), y], EDGE, 1)).sum())
+        right = _softmax(z / np.exp(log_t))[np.arange(len(y)), y]
+        return float(-(w * np.log(np.clip(right, EDGE, 1))).sum())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-5.0, 5.0), method="bounded", options={"xatol": 1e-10}).x))
 

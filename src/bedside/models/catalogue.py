@@ -96,13 +96,13 @@ def build(spec: Any) -> Any:
     return plugins.build("models", {name: parameters})
 
 
-def default_calibration(spec: Any) -> str:
-    """How a model's probabilities are calibrated when the plan does not say: not at all when they come from a
-    likelihood that no class weights bend, else "auto"."""
+def default_calibration(spec: Any) -> Any:
+    """How a model's probabilities are calibrated when the plan does not say: as its class does, else (and where class
+    weights bend them) "auto"."""
     name, parameters = named(spec)
-    if getattr(plugins.load("models", name), "calibrated", False) and parameters.get("class_weight") is None:
-        return "none"
-    return "auto"
+    if parameters.get("class_weight") is not None:
+        return "auto"
+    return getattr(plugins.load("models", name), "default_calibration", "auto")
 
 
 def recommend(cohort: Cohort, task: Task, interpretable: bool = False) -> tuple[str, str, str]:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.run import Run
@@ -35,6 +36,7 @@ from bedside.models.pipeline import Pipeline
 from bedside.models.predictions import Predictions
 from bedside.models.protocol import HasTerms, HasTrees, Model
 from bedside.models.task import Classify, Regress, Task
+from bedside.models.verbatim import numbers_in
 
 TARGETS = {"event": "category", "grade": "category", "stay": "number"}
 IMAGE_TARGETS = ("blob", "shade")
@@ -258,6 +260,30 @@ def explanations_add_up(case: Case) -> None:
         _adds_up(names, parts, base, _on_scale(case.predictions, getattr(model, "contribution_scale", "link")))
 
 
+def keeps_no_row(case: Case) -> None:
+    """Unless it says `keeps_rows`: no value of a training row stands in its files, and no smallest or largest value of
+    an input in those of the whole pipeline.
+
+    Looked for are values of continuous fields (nearly all distinct), as given and as the steps made them, in double
+    and in single precision; for a number also the target. A median or a fifth smallest value may be a patient's own,
+    so steps and ranges are searched for extremes only.
+    """
+    pipeline = case.fitted
+    if pipeline.keeps_rows:
+        return
+    folder = case.saved("fitted", pipeline)
+    everything = {**_continuous(case.train), **_continuous(pipeline.prepare(case.train))}
+    learnt = _continuous(case.train.keeping([case.target]), target=True)
+    stored = numbers_in(folder / "model")
+    for name, values in {**everything, **learnt}.items():
+        if (count := _found(values, stored)) > 0:
+            raise NotConforming(f"{count} values of '{name}' of training rows stand in its files")
+    stored = numbers_in(folder)
+    for name, values in everything.items():
+        if _found(np.array([values.min(), values.max()]), stored) > 0:
+            raise NotConforming(f"the smallest or largest value of '{name}' stands in the files of the pipeline")
+
+
 RULES: dict[str, Callable[[Case], None]] = {
     rule.__name__: rule
     for rule in (
@@ -274,6 +300,7 @@ RULES: dict[str, Callable[[Case], None]] = {
         leaves_its_input_alone,
         refuses_an_unknown_parameter,
         explanations_add_up,
+        keeps_no_row,
     )
 }
 
@@ -349,6 +376,25 @@ def _main(folders: Sequence[str]) -> None:
 
 def _only(cohort: Cohort, target: str, targets: Iterable[str]) -> Cohort:
     return cohort.keeping([name for name in cohort.schema.names if name == target or name not in targets])
+
+
+def _continuous(cohort: Cohort, *, target: bool = False) -> dict[str, NDArray[np.float64]]:
+    """The known values of the numeric inputs (or targets) of which nine in ten are distinct and not whole, by name."""
+    found = {}
+    for item in cohort.schema.with_role("target") if target else cohort.schema.inputs:
+        if item.kind == "number":
+            values = cohort[item.name].drop_nulls().to_numpy().astype(np.float64)
+            values = values[values != np.round(values)]
+            if len(np.unique(values)) >= max(20, 0.9 * len(cohort[item.name].drop_nulls())):
+                found[item.name] = values
+    return found
+
+
+def _found(values: NDArray[np.float64], stored: NDArray[np.float64]) -> int:
+    """How many values stand among the stored numbers, in double or in single precision."""
+    with np.errstate(over="ignore"):  # a number that is too large for single precision is no value of a patient
+        single = stored.astype(np.float32)
+    return int((np.isin(values, stored) | np.isin(values.astype(np.float32), single)).sum())
 
 
 def _loss(case: Case, predictions: Predictions) -> float:

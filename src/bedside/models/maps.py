@@ -1,6 +1,6 @@
 """Calibration maps: non-decreasing functions from a probability to a better one, each a few numbers.
 
-All are fitted to (p, y) sorted, so that the order of rows does not matter.
+All are fitted to (p, y, w) sorted, so that the order of rows does not matter. A weight w counts as so many equal rows.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bedside.evidence.metrics.calibration import logit
 
 Array = NDArray[np.float64]
 EDGE = 1e-12
@@ -22,8 +24,8 @@ class Map(Protocol):
     name: ClassVar[str]
 
     @classmethod
-    def fit(cls, p: Array, y: NDArray[np.int64]) -> Self:
-        """Learn from probabilities and outcomes 0/1, both of shape (rows,)."""
+    def fit(cls, p: Array, y: NDArray[np.int64], w: Array | None = None) -> Self:
+        """Learn from probabilities, outcomes 0/1 and weights above 0 (None: 1 each), all of shape (rows,)."""
         ...
 
     def __call__(self, p: Array) -> Array:
@@ -36,6 +38,29 @@ class Map(Protocol):
 
 
 @dataclass(frozen=True)
+class Intercept:
+    """logit p′ = logit p + intercept: recalibration in the large. Source: Steyerberg 2004 (update method 1)."""
+
+    name: ClassVar[str] = "intercept"
+    intercept: float
+
+    @classmethod
+    def fit(cls, p: Array, y: NDArray[np.int64], w: Array | None = None) -> Self:
+        """Maximum likelihood: the mean of the calibrated probabilities is the event rate (of two classes)."""
+        p, y, w = _sorted(p, y, w)
+        (found,) = logistic(np.ones((len(p), 1)), y.astype(np.float64), w, start=(0.0,), offset=logit(p, EDGE))
+        return cls(float(found))
+
+    def __call__(self, p: Array) -> Array:
+        """Calibrated probabilities."""
+        return expit(logit(p, EDGE) + self.intercept)
+
+    def to_json(self) -> dict[str, Any]:
+        """The intercept."""
+        return {"intercept": self.intercept}
+
+
+@dataclass(frozen=True)
 class Sigmoid:
     """logit p′ = slope · logit p + intercept, slope ≥ 0. Source: Platt 1999, with his smoothed targets."""
 
@@ -44,19 +69,19 @@ class Sigmoid:
     intercept: float
 
     @classmethod
-    def fit(cls, p: Array, y: NDArray[np.int64]) -> Self:
+    def fit(cls, p: Array, y: NDArray[np.int64], w: Array | None = None) -> Self:
         """Maximum likelihood; where the best slope is negative, 0 (which predicts the event rate)."""
-        p, y = _sorted(p, y)
-        z = logit(_within_reach(p))
-        t = targets(y)
-        slope, intercept = logistic(np.column_stack([z, np.ones_like(z)]), t, start=(1.0, 0.0))
+        p, y, w = _sorted(p, y, w)
+        z = logit(_within_reach(p, w), EDGE)
+        t = targets(y, w)
+        slope, intercept = logistic(np.column_stack([z, np.ones_like(z)]), t, w, start=(1.0, 0.0))
         if slope < 0:
-            slope, intercept = 0.0, float(logit(t.mean()))
+            slope, intercept = 0.0, float(logit(np.average(t, weights=w), EDGE))
         return cls(float(slope), float(intercept))
 
     def __call__(self, p: Array) -> Array:
         """Calibrated probabilities."""
-        return expit(self.slope * logit(p) + self.intercept)
+        return expit(self.slope * logit(p, EDGE) + self.intercept)
 
     def to_json(self) -> dict[str, Any]:
         """Slope and intercept."""
@@ -73,14 +98,14 @@ class Beta:
     c: float
 
     @classmethod
-    def fit(cls, p: Array, y: NDArray[np.int64]) -> Self:
+    def fit(cls, p: Array, y: NDArray[np.int64], w: Array | None = None) -> Self:
         """Maximum likelihood; a coefficient that comes out negative is set to 0 and the others are fitted again."""
-        p, y = _sorted(p, y)
-        p, t = _within_reach(p), targets(y)
+        p, y, w = _sorted(p, y, w)
+        p, t = _within_reach(p, w), targets(y, w)
         columns = np.column_stack([_log(p), -_log(1 - p), np.ones_like(p)])
         kept = [0, 1, 2]
         while True:
-            found = logistic(columns[:, kept], t, start=[1.0] * (len(kept) - 1) + [0.0])
+            found = logistic(columns[:, kept], t, w, start=[1.0] * (len(kept) - 1) + [0.0])
             negative = [i for i, value in zip(kept[:-1], found[:-1], strict=True) if value < 0]
             if not negative:
                 values = np.zeros(3)
@@ -106,12 +131,12 @@ class Isotonic:
     y: tuple[float, ...]
 
     @classmethod
-    def fit(cls, p: Array, y: NDArray[np.int64]) -> Self:
+    def fit(cls, p: Array, y: NDArray[np.int64], w: Array | None = None) -> Self:
         """Pool adjacent violators, by scikit-learn."""
         from sklearn.isotonic import IsotonicRegression
 
-        p, y = _sorted(p, y)
-        found = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(p, y)
+        p, y, w = _sorted(p, y, w)
+        found = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(p, y, sample_weight=w)
         return cls(tuple(map(float, found.X_thresholds_)), tuple(map(float, found.y_thresholds_)))
 
     def __call__(self, p: Array) -> Array:
@@ -123,7 +148,7 @@ class Isotonic:
         return {"x": list(self.x), "y": list(self.y)}
 
 
-MAPS: dict[str, Any] = {kind.name: kind for kind in (Sigmoid, Beta, Isotonic)}
+MAPS: dict[str, Any] = {kind.name: kind for kind in (Intercept, Sigmoid, Beta, Isotonic)}
 
 
 def map_from_json(name: str, data: dict[str, Any]) -> Map:
@@ -133,46 +158,41 @@ def map_from_json(name: str, data: dict[str, Any]) -> Map:
     return found
 
 
-def targets(y: NDArray[np.int64]) -> Array:
+def targets(y: NDArray[np.int64], w: Array) -> Array:
     """Platt's targets: (n₊ + 1) / (n₊ + 2) for events and 1 / (n₋ + 2) for the rest; they keep coefficients finite."""
-    positive = int(y.sum())
-    negative = len(y) - positive
+    positive = float(w[y == 1].sum())
+    negative = float(w[y != 1].sum())
     return np.where(y == 1, (positive + 1) / (positive + 2), 1 / (negative + 2))
 
 
-def _within_reach(p: Array) -> Array:
+def _within_reach(p: Array, w: Array) -> Array:
     """Probabilities kept as far from 0 and 1 as n rows can tell, 1 / (n + 2), like the targets.
 
     A forest says 0 exactly; a logit of −27 beside a target of 1 / (n + 2) would flatten the whole map.
     """
-    edge = 1 / (len(p) + 2)
+    edge = 1 / (float(w.sum()) + 2)
     return np.clip(p, edge, 1 - edge)
 
 
-def logistic(x: Array, t: Array, start: Any) -> Array:
-    """Coefficients that minimise the log loss of expit(x · β) against targets in (0, 1), by damped Newton steps."""
+def logistic(x: Array, t: Array, w: Array, start: Any, offset: Array | float = 0.0) -> Array:
+    """Coefficients of least weighted log loss of expit(x · β + offset) against targets in [0, 1], by damped Newton
+    steps."""
     beta = np.array(start, dtype=np.float64)
-    loss = _log_loss(x @ beta, t)
+    loss = _log_loss(x @ beta + offset, t, w)
     for _ in range(_STEPS):
-        p = expit(x @ beta)
-        gradient = x.T @ (p - t)
-        if np.abs(gradient).max() < 1e-10 * len(t):
+        p = expit(x @ beta + offset)
+        gradient = x.T @ (w * (p - t))
+        if np.abs(gradient).max() < 1e-10 * w.sum():
             break
-        hessian = (x * (p * (1 - p))[:, None]).T @ x
+        hessian = (x * (w * p * (1 - p))[:, None]).T @ x
         step = np.linalg.pinv(hessian, hermitian=True) @ gradient
         size = 1.0
-        while (lower := _log_loss(x @ (beta - size * step), t)) > loss and size > 1e-10:
+        while (lower := _log_loss(x @ (beta - size * step) + offset, t, w)) > loss and size > 1e-10:
             size /= 2
         if size <= 1e-10:
             break
         beta, loss = beta - size * step, lower
     return beta
-
-
-def logit(p: Any) -> Any:
-    """ln(p / (1 − p)), with p kept 1e−12 away from 0 and 1."""
-    p = np.clip(p, EDGE, 1 - EDGE)
-    return np.log(p) - np.log1p(-p)
 
 
 def expit(z: Any) -> Array:
@@ -181,14 +201,15 @@ def expit(z: Any) -> Array:
     return p
 
 
-def _log_loss(z: Array, t: Array) -> float:
-    return float(np.sum(np.logaddexp(0, z) - t * z))
+def _log_loss(z: Array, t: Array, w: Array) -> float:
+    return float(np.sum(w * (np.logaddexp(0, z) - t * z)))
 
 
 def _log(p: Array) -> Array:
     return np.log(np.clip(p, EDGE, 1.0))
 
 
-def _sorted(p: Array, y: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
-    order = np.lexsort((y, p))
-    return np.asarray(p, dtype=np.float64)[order], np.asarray(y)[order]
+def _sorted(p: Array, y: NDArray[np.int64], w: Array | None) -> tuple[Array, NDArray[np.int64], Array]:
+    w = np.ones(len(p)) if w is None else np.asarray(w, dtype=np.float64)
+    order = np.lexsort((w, y, p))
+    return np.asarray(p, dtype=np.float64)[order], np.asarray(y)[order], w[order]

@@ -21,9 +21,9 @@ from bedside.models.calibrate import Calibration, fit_calibration, method_of
 from bedside.models.digest import check_files, file_digests, read_listing, write_listing
 from bedside.models.observed import draw, observe, outside
 from bedside.models.predictions import Predictions
-from bedside.models.protocol import Exports
+from bedside.models.protocol import Exports, SpendsMinutes
+from bedside.models.rows import in_row_order, row_weights, target
 from bedside.models.saved import not_fitted
-from bedside.models.tabular.matrix import in_row_order, target
 from bedside.models.task import Classify, Task, task_from_json
 from bedside.models.threshold import Threshold, choose, rule_of
 from bedside.models.tuning import Tuned, Tuning, tune
@@ -113,10 +113,11 @@ class Pipeline:
         self.asked = {
             "model": model,
             "steps": list(unfitted.default_steps if steps is None else steps),
-            "calibration": method_of(calibration),
+            "calibration": "none" if calibration is None else calibration,
             "threshold": threshold,
             "tuning": tuning,
         }
+        method_of(calibration)
         rule_of(threshold)
         for step in self.asked["steps"]:
             steps_of.build(step)
@@ -154,12 +155,12 @@ class Pipeline:
                 )
             if task.binary and rule not in ("value", "cost"):
                 raise PlanError(f"there are no rows to choose a threshold by {rule} on", "give the split a tune share")
-            p, y = np.zeros((0, len(task.classes))), np.zeros(0, dtype=np.int64)
+            p, y, w = np.zeros((0, len(task.classes))), np.zeros(0, dtype=np.int64), None
         else:
             y = target(calibrate, task, "calibration", one_class=True).astype(np.int64)
-            p = fitted.model.predict(_prepared(fitted, calibrate)).probabilities
-        calibration, found = fit_calibration(self.asked["calibration"], p, y, task)
-        threshold = choose(self.asked["threshold"], calibration.apply(p)[:, 1], y, task) if task.binary else None
+            p, w = fitted.model.predict(_prepared(fitted, calibrate)).probabilities, row_weights(calibrate)
+        calibration, found = fit_calibration(self.asked["calibration"], p, y, task, w)
+        threshold = choose(self.asked["threshold"], calibration.apply(p)[:, 1], y, task, w) if task.binary else None
         return replace(fitted, calibration=calibration, threshold=threshold, findings=(*fitted.findings, *found))
 
     def predict(self, cohort: Cohort, *, out: Store | None = None) -> Predictions:
@@ -183,6 +184,18 @@ class Pipeline:
     def prepare(self, cohort: Cohort) -> Cohort:
         """The cohort as the model sees it: the fields it was fitted on (never the target), after all steps."""
         return _prepared(self.fitted, cohort)
+
+    def without_clock(self) -> dict[str, Any]:
+        """What was asked, with every budget in minutes as the trials or epochs that it came to here: `Pipeline(**…)`
+        then does the same on other rows, however busy the machine."""
+        asked = dict(self.asked)
+        tuning, tuned = self.asked["tuning"], self.fitted.tuned
+        if tuned is not None and isinstance(tuning, Mapping) and tuning.get("trials") is None:
+            asked["tuning"] = {**{k: v for k, v in tuning.items() if k != "minutes"}, "trials": tuned.trials}
+        name, parameters = catalogue.named(asked["model"])
+        if isinstance(self.model, SpendsMinutes) and "minutes" in (parameters.get("budget") or {}):
+            asked["model"] = {name: {**parameters, **self.model.spent()}}
+        return asked
 
     @property
     def fitted(self) -> Fitted:

@@ -22,7 +22,8 @@ class Model(Protocol):
     `__init__(**params)` only stores its parameters. Class attributes tell the catalogue what it is without importing
     its library: `name`, `tasks` (task kinds), `modality`, `extra` (pip extra or None), `default_steps` (a list of
     step specs put before it when the plan names none), `interpretable`, `keeps_rows`, `summary` (English, Chinese),
-    and optionally `calibrated`: its probabilities come from a likelihood, so they are recalibrated only when asked.
+    and optionally `default_calibration`: a spec other than "auto", such as "none" where probabilities come from a
+    likelihood.
     """
 
     name: ClassVar[str]
@@ -58,6 +59,15 @@ class HasTerms(Protocol):
 
     def terms(self, cohort: Cohort) -> tuple[list[str], NDArray[np.float64], float]:
         """Term names, contributions of shape (rows, terms), and the intercept; they sum to the link-scale score."""
+        ...
+
+
+@runtime_checkable
+class SpendsMinutes(Protocol):
+    """A model that turns a budget in minutes into a count of its own (epochs) while it fits."""
+
+    def spent(self) -> dict[str, Any]:
+        """The parameters that repeat this fit without a clock, {} where it had none."""
         ...
 
 

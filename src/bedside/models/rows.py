@@ -52,21 +52,27 @@ def weights(
     (the task's cost of missing the class), or weights by label. Raises DataError for a weight that is missing or
     negative, PlanError for an unknown label or costs that the task lacks.
     """
-    item = cohort.schema.one("weight")
-    if item is None and class_weight is None:
+    if cohort.schema.one("weight") is None and class_weight is None:
         return None
-    w = np.ones(len(y))
-    if item is not None:
-        column = cohort[item.name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        if not np.isfinite(column).all() or (column < 0).any() or column.sum() <= 0:
-            raise DataError(f"weights '{item.name}' must be numbers ≥ 0 with a sum above 0, none missing")
-        w = column.astype(np.float64)
+    own = row_weights(cohort)
+    w = np.ones(len(y)) if own is None else own
     if class_weight is not None:
         if not isinstance(task, Classify):
             raise PlanError("class_weight is for classes, and a number is predicted", "leave it out")
         w = w * _by_class(task, y.astype(np.int64), w, class_weight)[y.astype(np.int64)]
     scaled: NDArray[np.float64] = w / w.mean()
     return scaled
+
+
+def row_weights(cohort: Cohort) -> NDArray[np.float64] | None:
+    """The field with the role weight, shape (rows,), None without one; raises DataError unless all are ≥ 0."""
+    item = cohort.schema.one("weight")
+    if item is None:
+        return None
+    column = cohort[item.name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    if not np.isfinite(column).all() or (column < 0).any() or column.sum() <= 0:
+        raise DataError(f"weights '{item.name}' must be numbers ≥ 0 with a sum above 0, none missing")
+    return np.asarray(column, dtype=np.float64)
 
 
 def _by_class(

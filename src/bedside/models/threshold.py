@@ -14,6 +14,7 @@ from bedside.cohort.plugins import parse_spec
 from bedside.errors import DataError, PlanError
 from bedside.models.task import Classify
 
+Array = NDArray[np.float64]
 RULES = {
     "youden": None,
     "sensitivity": "at_least",
@@ -84,8 +85,10 @@ def rule_of(spec: Any) -> tuple[str, float | None]:
     return name, float(at)
 
 
-def choose(spec: Any, p: NDArray[np.float64], y: NDArray[np.int64], task: Classify) -> Threshold:
-    """The threshold of a rule on probabilities of the positive class and outcomes 0/1, shape (rows,).
+def choose(spec: Any, p: Array, y: NDArray[np.int64], task: Classify, w: Array | None = None) -> Threshold:
+    """The threshold of a rule on probabilities of the positive class, outcomes 0/1 and weights, all of shape (rows,).
+
+    A weight (None: 1 each) counts as so many equal rows; a row of weight 0 has no say.
 
     `youden`: most sensitivity + specificity; `sensitivity`: the highest that keeps at least so much; `specificity`: the
     lowest that does; `cost`: c_fp / (c_fp + c_fn) of the task; `net_benefit`: the most net benefit at that threshold
@@ -93,60 +96,60 @@ def choose(spec: Any, p: NDArray[np.float64], y: NDArray[np.int64], task: Classi
     the rule needs a class that is not there, PlanError for `cost` without costs.
     """
     rule, at = rule_of(spec)
+    w = np.ones(len(y)) if w is None else w
+    p, y, w = p[w > 0], y[w > 0], w[w > 0]
     if rule == "value" and at is not None:
-        return _described(at, rule, at, p, y)
+        return _described(at, rule, at, p, y, w)
     if rule == "cost":
         if task.costs is None:
             raise PlanError("threshold: cost needs the task's costs", "declare task.costs")
         fp, fn = float(task.costs["false_positive"]), float(task.costs["false_negative"])
         if not (fp > 0 and fn > 0):
             raise PlanError("costs of a false positive and a false negative must be above 0")
-        return _described(fp / (fp + fn), rule, None, p, y)
-    positive = int(y.sum())
-    negative = len(y) - positive
+        return _described(fp / (fp + fn), rule, None, p, y, w)
+    positive, negative = float(w[y == 1].sum()), float(w[y != 1].sum())
     if positive == 0 or negative == 0:
         raise DataError(
-            f"a threshold by {rule} needs both classes; the {len(y)} rows it is chosen on have {positive} events",
+            f"a threshold by {rule} needs both classes; the {len(y)} rows it is chosen on have {int(y.sum())} events",
             "give a larger tune part, or a fixed value",
         )
-    cuts, tp, fp_count = _counts(p, y)
+    cuts, tp, fp_count = _counts(p, y, w)
     if rule == "youden":
         best = int((tp * negative - fp_count * positive).argmax())  # whole numbers, so that equals are equal
     elif rule == "sensitivity":
-        best = int(np.flatnonzero(tp >= _whole(at, positive)).max())
+        best = int(np.flatnonzero(tp >= _share(at, positive)).max())
     elif rule == "specificity":
-        best = int(np.flatnonzero(negative - fp_count >= _whole(at, negative)).min())
+        best = int(np.flatnonzero(negative - fp_count >= _share(at, negative)).min())
     else:
         odds = float(at or 0.0) / (1 - float(at or 0.0))
         best = int((tp - fp_count * odds).argmax())
-    return _described(float(cuts[best]), rule, at, p, y)
+    return _described(float(cuts[best]), rule, at, p, y, w)
 
 
-def _counts(p: NDArray[np.float64], y: NDArray[np.int64]) -> Any:
-    """Ascending cuts (each value seen, and one just above the last), with events and others at or above each."""
+def _counts(p: Array, y: NDArray[np.int64], w: Array) -> Any:
+    """Ascending cuts (each value seen, and one just above the last), with the weight of events and others from each."""
     cuts, index = np.unique(p, return_inverse=True)
-    events = np.bincount(index, weights=y, minlength=len(cuts))
-    others = np.bincount(index, weights=1 - y, minlength=len(cuts))
+    events = np.bincount(index, weights=w * y, minlength=len(cuts))
+    others = np.bincount(index, weights=w * (1 - y), minlength=len(cuts))
     tp = np.append(events[::-1].cumsum()[::-1], 0.0)
     fp = np.append(others[::-1].cumsum()[::-1], 0.0)
     return np.append(cuts, math.nextafter(float(cuts[-1]), math.inf)), tp, fp
 
 
-def _whole(share: float | None, n: int) -> int:
-    """The least count that is at least this share of n, free of rounding: 0.95 of 20 is 19."""
-    return math.ceil(float(share or 0.0) * n - 1e-9)
+def _share(share: float | None, total: float) -> float:
+    """What is at least this share of the total, free of rounding: 19 is 0.95 of 20."""
+    return float(share or 0.0) * total * (1 - 1e-12)
 
 
-def _described(value: float, rule: str, at: float | None, p: NDArray[np.float64], y: NDArray[np.int64]) -> Threshold:
-    positive = int(y.sum())
-    negative = len(y) - positive
+def _described(value: float, rule: str, at: float | None, p: Array, y: NDArray[np.int64], w: Array) -> Threshold:
+    positive, negative = float(w[y == 1].sum()), float(w[y != 1].sum())
     called = p >= value
     return Threshold(
         value,
         rule,
         at,
         len(y),
-        positive,
-        float((called & (y == 1)).sum()) / positive if positive else None,
-        float((~called & (y == 0)).sum()) / negative if negative else None,
+        int(y.sum()),
+        float(w[called & (y == 1)].sum()) / positive if positive else None,
+        float(w[~called & (y == 0)].sum()) / negative if negative else None,
     )

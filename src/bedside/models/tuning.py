@@ -20,6 +20,8 @@ from bedside.cohort.run import Run
 from bedside.cohort.split import k_fold
 from bedside.errors import BedsideError, MissingExtra, PlanError
 from bedside.models import catalogue
+from bedside.models.protocol import SpendsMinutes
+from bedside.models.rows import row_weights
 from bedside.models.task import Classify, Task
 from bedside.prepare import steps as steps_of
 
@@ -91,13 +93,16 @@ def tune(
 ) -> Tuned:
     """Search a model's space; raises PlanError for a model without one, DataError when a fold cannot be made."""
     model = catalogue.build(spec)
-    name, given = model.name, dict(model.parameters()) if hasattr(model, "parameters") else catalogue.named(spec)[1]
+    name, given = model.name, catalogue.named(spec)[1]
+    if hasattr(model, "parameters"):
+        given = model.parameters()
     space = tuning.space if tuning.space is not None else getattr(model, "space", {})
     if not space:
         raise PlanError(f"model '{name}' has nothing to tune", "name a space, or leave tuning out")
     loss_of = _losses(name, steps, train, search, task=task, run=run, folds=tuning.folds)
     started = time.monotonic()
-    table: list[dict[str, Any]] = [{"parameters": given, "loss": loss_of(given)}]
+    loss, given = loss_of(given)
+    table: list[dict[str, Any]] = [{"parameters": given, "loss": loss}]
     seconds = max(time.monotonic() - started, 1e-3)
     trials = tuning.trials
     if trials is None:
@@ -109,7 +114,7 @@ def tune(
         run.report(i / trials, f"tuning {name}: trial {i + 1} of {trials}")
         trial = study.ask()
         parameters = {**given, **{key: _suggest(trial, key, values) for key, values in space.items()}}
-        loss = loss_of(parameters)
+        loss, parameters = loss_of(parameters)
         study.tell(trial, loss)
         table.append({"parameters": parameters, "loss": loss})
     best = min(table, key=lambda row: row["loss"])["parameters"]
@@ -118,8 +123,11 @@ def tune(
 
 def _losses(
     name: str, steps: Sequence[Any], train: Cohort, search: Cohort | None, *, task: Task, run: Run, folds: int
-) -> Callable[[Mapping[str, Any]], float]:
-    """A function from parameters to their cross-validated loss; what does not depend on them is done once."""
+) -> Callable[[Mapping[str, Any]], tuple[float, Mapping[str, Any]]]:
+    """A function from parameters to their cross-validated loss and to the parameters of its last fit.
+
+    What does not depend on them is done once; minutes among them become epochs at the first fit.
+    """
     stratify = task.target if isinstance(task, Classify) else None
     prepared = []
     for fold in k_fold(train, folds=folds, tune=0.0, stratify=stratify, seed=run.seed).folds:
@@ -133,18 +141,22 @@ def _losses(
             )
         )
 
-    def loss(parameters: Mapping[str, Any]) -> float:
+    def loss(parameters: Mapping[str, Any]) -> tuple[float, Mapping[str, Any]]:
         kind = plugins.load("models", name)
-        total, rows = 0.0, 0
+        total, weight = 0.0, 0.0
         for inside, aside, outside in prepared:
-            found = kind(**parameters).fit(inside, aside, task=task, run=run).predict(outside)
-            y = task.truth(outside)
+            model = kind(**parameters).fit(inside, aside, task=task, run=run)
+            if isinstance(model, SpendsMinutes):
+                parameters = {**parameters, **model.spent()}
+            found, y = model.predict(outside), task.truth(outside)
             if isinstance(task, Classify):
                 each = -np.log(np.clip(found.probabilities[np.arange(len(y)), y.astype(np.int64)], _FLOOR, 1))
             else:
                 each = (found.score - y) ** 2
-            total, rows = total + float(each.sum()), rows + len(y)
-        return total / rows
+            own = row_weights(outside)
+            w = np.ones(len(y)) if own is None else own
+            total, weight = total + float((each * w).sum()), weight + float(w.sum())
+        return total / weight, parameters
 
     return loss
 

@@ -31,6 +31,7 @@ EXTRAS = {
     "explain": "SHAP explanations",
     "tune": "hyper-parameter search",
     "imaging": "images: reading PNG, JPEG, TIFF and DICOM, and training networks",
+    "onnx": "answers of a network without torch (ONNX Runtime)",
     "pandas": "cohorts from pandas data frames",
 }
 LOADED = ("polars", "scipy.stats", "sklearn", "skops", "lightgbm")  # libraries with native code that may lack a part

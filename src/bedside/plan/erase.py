@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from bedside.cohort.atomic import atomic_write
 from bedside.cohort.forget import Forgotten, forget
+from bedside.cohort.quarantine import Quarantine
 from bedside.cohort.store import Store
 from bedside.cohort.workspace import Workspace
 from bedside.evidence.keys import load_or_create_key
@@ -49,9 +50,10 @@ def erase(workspace: Workspace, subject: str) -> Erasure:
         for left in ("scratch", "fitting"):  # also the checkpoints of fits that were killed
             sweep(workspace.cache / left)
         made = forget(workspace.store, subject, mark=mark)
-    objects = len(made.removed) + sum(each.objects for each in counted)
+        refused = Quarantine(workspace.quarantine).forget(subject)
+    objects = refused + len(made.removed) + sum(each.objects for each in counted)
     runs = tuple(sorted({name for each in counted for name in each.runs}))
-    if made.rewritten or made.removed:
+    if made.rewritten or made.removed or refused:
         body = {"cohorts": len(made.rewritten), "objects": objects, "marked": list(runs)}
         Ledger(workspace.ledger_url).append("forget", body, load_or_create_key(workspace.keys, LOCAL_KEY))
     return Erasure(len(made.rewritten), objects, sum(each.actions for each in counted), runs)

@@ -81,8 +81,8 @@ def lesion(kind: Finding, rng: np.random.Generator) -> Solid:
         far, way, r = np.sqrt(rng.uniform(0, 1)), rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 1.8)
         x, z = side * (7.0 + 3.2 * far * np.cos(way)), 2.0 + 6.6 * far * np.sin(way)
         return Solid(x, z, r * rng.uniform(0.85, 1.15), r, r * rng.uniform(0.85, 1.15), SOFT - LUNG, rng.uniform(0, 90))
-    depth = rng.uniform(1.2, 4.5)
-    return Solid(side * 9.0, -7.5 + 0.3 * depth, 3.4, 4.0, depth, 0.7 * (SOFT - LUNG), side * -20)
+    depth = rng.uniform(1.0, 4.2)
+    return Solid(side * 9.0, -7.4 + 0.3 * depth, 3.4, 3.0, depth, 0.6 * (SOFT - LUNG), side * -20)
 
 
 def marker_mask(size: int) -> Bools:

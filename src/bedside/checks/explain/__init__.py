@@ -2,6 +2,7 @@
 
 `Explain` is the check; `contributions` are exact additive explanations where the model has them (linear terms, EBM
 terms, tree SHAP), `permutation_importance` what holds for any model, `nearest` the training cases most like a row.
+Heat maps of networks on images are `Saliency` classes (`heat_maps.METHODS`), put to the test by `heat_maps`.
 """
 
 from bedside.checks.explain.check import Explain

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bedside.checks.assemble import attempt, estimate, exact, finding
-from bedside.checks.explain import figures, grad_cam
+from bedside.checks.explain import figures, heat_maps
 from bedside.checks.explain.contributions import Contributions, contributions
 from bedside.checks.explain.permutation import permutation_importance
 from bedside.checks.explain.stability import stability
@@ -23,19 +23,22 @@ from bedside.models.predictions import Predictions
 from bedside.models.protocol import Model
 from bedside.models.task import Classify, Task
 
-METHODS = ("auto", "contributions", "permutation", "grad_cam")
+METHODS = ("auto", "contributions", "permutation", *heat_maps.METHODS)
 TOLERANCE = 1e-6
 MOST_PERMUTED = 100
 
 
 class Explain:
     """Importance of each field: mean |contribution| where the model's contributions add up exactly, else permutation;
-    of a network on images, heat maps of at most `images` of them (Grad-CAM), put to the test.
+    of a network on images, heat maps (Grad-CAM where no other is asked for), put to the test.
 
     `rows` at most are looked at (drawn with the seed), `shown` fields reported, `single` rows explained one by one.
     Contributions that do not add up to the prediction within 1e-6 stop. Stability is the rank correlation of the
-    importances with those of `bootstraps` samples of subjects. `pictures` images are shown with their heat map: they
-    are patients', and go wherever the evidence goes, so none is unless asked for.
+    importances with those of `bootstraps` samples of subjects.
+
+    Heat maps are of at most `images` images, fewer where all their tests would cost more than `passes` passes through
+    the network; `of` is the class explained in each, "called" the one that the model calls. `pictures` images are shown
+    with their heat map: they are patients', and go wherever the evidence goes, so none is unless asked for.
     """
 
     name: ClassVar[str] = "explain"
@@ -46,7 +49,7 @@ class Explain:
         "permutation_importance",
         "importance_stability",
         "additivity_error",
-        *grad_cam.METRICS,
+        *heat_maps.METRICS,
     )
     looks_at: ClassVar[LooksAt] = "inputs"
     main: ClassVar[str] = "method"
@@ -61,7 +64,11 @@ class Explain:
         bootstraps: int = 200,
         images: int = 48,
         pictures: int = 0,
+        of: str = heat_maps.CALLED,
+        passes: int = 10_000,
     ) -> None:
+        if method not in METHODS:
+            raise PlanError(f"explain: unknown method '{method}'", f"one of {', '.join(METHODS)}")
         self.method = method
         self.rows = rows
         self.shown = shown
@@ -70,6 +77,16 @@ class Explain:
         self.bootstraps = bootstraps
         self.images = images
         self.pictures = pictures
+        self.of = str(of)
+        self.passes = passes
+
+    def refuse_model(self, model: Any) -> None:
+        """Raise PlanError for a model, fitted or not, that this method cannot explain."""
+        if self.method in heat_maps.METHODS and not heat_maps.has_network(model):
+            raise PlanError(
+                f"explain: {self.method} is for networks on images, and this model is none",
+                "use method: permutation, or leave it out",
+            )
 
     def __call__(
         self,
@@ -83,18 +100,17 @@ class Explain:
         fit: Fit | None = None,
         reference: dict[str, Predictions] | None = None,
     ) -> Evidence:
-        """Estimates a field, figures and findings. Raises PlanError without a model or for an unknown method."""
+        """Estimates a field, figures and findings. Raises PlanError without a model that suits the method."""
         if model is None:
             raise PlanError("explain needs a model", "it cannot be asked of predictions alone")
-        if self.method not in METHODS:
-            raise PlanError(f"explain: unknown method '{self.method}'", f"one of {', '.join(METHODS)}")
-        network = self.method == "grad_cam" or (self.method == "auto" and grad_cam.has_network(model))
-        positions = self._positions(cohort, seed, min(self.rows, self.images) if network else self.rows)
+        self.refuse_model(model)
+        if self.method in heat_maps.METHODS or (self.method == "auto" and heat_maps.has_network(model)):
+            method = heat_maps.GradCAM.name if self.method == "auto" else self.method
+            asked = heat_maps.Asked(method, self.of, self.images, self.pictures, self.passes)
+            choose = lambda most: self._positions(cohort, seed, most)  # noqa: E731
+            return heat_maps.heat_maps(model, cohort, choose, task, asked, level=level, seed=seed, check=self.name)
+        positions = self._positions(cohort, seed, self.rows)
         seen = cohort.take(positions)
-        if network:
-            return grad_cam.heat_maps(
-                model, seen, positions, task, pictures=self.pictures, level=level, seed=seed, check=self.name
-            )
         found = None if self.method == "permutation" else contributions(model, seen, task)
         if found is not None:
             return self._additive(found, seen, positions, level, seed)

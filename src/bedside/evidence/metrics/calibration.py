@@ -53,11 +53,11 @@ class Forecasts:
         return bool(first[0] >= last[-1]) or bool(last[0] >= first[-1])
 
 
-def logit(p: Floats) -> Floats:
-    """logit of p kept within [LOGIT_EDGE, 1 - LOGIT_EDGE]."""
+def logit(p: ArrayLike, edge: float = LOGIT_EDGE) -> Floats:
+    """logit of p kept within [edge, 1 - edge]."""
     from scipy.special import logit as exact
 
-    return np.asarray(exact(np.clip(p, LOGIT_EDGE, 1 - LOGIT_EDGE)), dtype=np.float64)
+    return np.asarray(exact(np.clip(p, edge, 1 - edge)), dtype=np.float64)
 
 
 def calibration_in_the_large(

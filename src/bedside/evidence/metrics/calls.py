@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bedside.evidence.metrics.interval import Interval, mover, normal_limits
-from bedside.evidence.metrics.proportions import effective_n, proportion_of
+from bedside.evidence.metrics.proportions import Method, effective_n, proportion_of
 from bedside.evidence.metrics.rows import Bools, Floats, Subjects, labels, sample_weights
 
 
@@ -23,19 +23,20 @@ class Counts(NamedTuple):
 
 
 class Calls(NamedTuple):
-    """Checked rows: label, call, weights or None, subjects."""
+    """Checked rows: label, call, weights or None, subjects; and how a share's interval is made."""
 
     y: Bools
     call: Bools
     weights: Floats | None
     subjects: Subjects
+    interval: Method = "wilson"
 
     def where(self, rows: Bools, hit: Bools, level: float, nothing: str) -> Interval:
         """Share of hits among `rows`. Raises ValueError(nothing) when no row is among them."""
         if not bool(rows.any()):
             raise ValueError(nothing)
         weights = None if self.weights is None else self.weights[rows]
-        return proportion_of(hit[rows], self.subjects.take(rows), weights, level)
+        return proportion_of(hit[rows], self.subjects.take(rows), weights, level, self.interval)
 
     @property
     def counts(self) -> Counts:
@@ -49,13 +50,19 @@ class Calls(NamedTuple):
         return Counts(total(y & call), total(~y & call), total(y & ~call), total(~y & ~call))
 
 
-def calls_of(y: ArrayLike, call: ArrayLike, subject: ArrayLike | None, weights: ArrayLike | None) -> Calls:
+def calls_of(
+    y: ArrayLike,
+    call: ArrayLike,
+    subject: ArrayLike | None,
+    weights: ArrayLike | None,
+    interval: Method = "wilson",
+) -> Calls:
     """Check rows. Raises ValueError."""
     truth = labels(y)
     called = labels(call)
     if called.shape != truth.shape:
         raise ValueError(f"{len(called)} calls for {len(truth)} labels")
-    return Calls(truth, called, sample_weights(weights, len(truth)), Subjects.of(subject, len(truth)))
+    return Calls(truth, called, sample_weights(weights, len(truth)), Subjects.of(subject, len(truth)), interval)
 
 
 def confusion(y: ArrayLike, call: ArrayLike, *, weights: ArrayLike | None = None) -> Counts:
@@ -145,7 +152,7 @@ def accuracy(
 
 def accuracy_of(rows: Calls, level: float) -> Interval:
     """`accuracy` on checked rows."""
-    return proportion_of(rows.y == rows.call, rows.subjects, rows.weights, level)
+    return proportion_of(rows.y == rows.call, rows.subjects, rows.weights, level, rows.interval)
 
 
 def balanced_accuracy(
@@ -164,7 +171,8 @@ def balanced_accuracy(
 
 
 def balanced_accuracy_of(rows: Calls, level: float) -> Interval:
-    """`balanced_accuracy` on checked rows."""
+    """`balanced_accuracy` on checked rows; always of Wilson intervals."""
+    rows = rows._replace(interval="wilson")
     a, b = sensitivity_of(rows, level), specificity_of(rows, level)
     correlation = 0.0
     if rows.subjects.codes is not None:
@@ -195,7 +203,8 @@ def f1(
 
 
 def f1_of(rows: Calls, level: float) -> Interval:
-    """`f1` on checked rows."""
+    """`f1` on checked rows; always of a Wilson interval."""
+    rows = rows._replace(interval="wilson")
     nothing = "no row has the event and none is called: F1 is undefined"
     j = rows.where(rows.y | rows.call, rows.y & rows.call, level, nothing)
     value, low, high = (2 * x / (1 + x) for x in (j.value, j.low, j.high))

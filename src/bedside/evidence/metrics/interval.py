@@ -40,9 +40,17 @@ METHODS: dict[str, tuple[Scale | Literal["score"], str]] = {
     "wilson": ("score", "Wilson score interval (Wilson 1927)"),
     "wilson_clustered": ("score", "Wilson score interval with the effective sample size of rows clustered in subjects"),
     "clopper_pearson": ("score", "Clopper-Pearson exact binomial interval (1934)"),
+    "clopper_pearson_clustered": (
+        "score",
+        "Clopper-Pearson interval with the effective sample size of rows clustered in subjects (Korn, Graubard 1998)",
+    ),
     "jeffreys": (
         "score",
         "Equal-tailed Beta posterior interval, Jeffreys' prior (Brown, Cai, DasGupta 2001)",
+    ),
+    "jeffreys_clustered": (
+        "score",
+        "Equal-tailed Beta posterior interval with the effective sample size of rows clustered in subjects",
     ),
     "wilson_jaccard": ("logit", "Wilson interval of tp/(tp+fp+fn), carried to F1 = 2J/(1+J)"),
     "wilson_events": (

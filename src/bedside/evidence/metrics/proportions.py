@@ -1,14 +1,25 @@
-"""Intervals of a proportion: Wilson, Clopper-Pearson, Beta, and Wilson for rows clustered in subjects."""
+"""Intervals of a proportion: Wilson, Clopper-Pearson, Beta; of rows clustered in subjects by their effective number."""
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bedside.evidence.metrics.interval import Interval, z_value
 from bedside.evidence.metrics.rows import Floats, Subjects, labels, sample_weights
+
+Method = Literal["wilson", "clopper_pearson", "jeffreys"]
+
+
+def interval(events: float, n: float, method: Method, *, level: float = 0.95) -> Interval:
+    """The interval of events/n by a method's name. Raises ValueError for another name, and as `wilson`."""
+    made = {"wilson": wilson, "clopper_pearson": clopper_pearson, "jeffreys": jeffreys}.get(method)
+    if made is None:
+        raise ValueError(f"interval {method!r}: choose wilson, clopper_pearson or jeffreys")
+    return made(events, n, level=level)
 
 
 def wilson(events: float, n: float, *, level: float = 0.95) -> Interval:
@@ -61,24 +72,31 @@ def jeffreys(events: float, n: float, *, level: float = 0.95) -> Interval:
 
 
 def proportion(
-    hit: ArrayLike, *, level: float = 0.95, subject: ArrayLike | None = None, weights: ArrayLike | None = None
+    hit: ArrayLike,
+    *,
+    level: float = 0.95,
+    subject: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    method: Method = "wilson",
 ) -> Interval:
-    """Share of rows with hit = 1 (rows,), with a Wilson interval whose n is the effective sample size.
+    """Share of rows with hit = 1 (rows,), with an interval whose n is the effective sample size.
 
     The design effect is that of the ratio estimator Σwh/Σw with subjects as clusters; where it cannot be seen (a share
     of 0 or 1, the same share in every subject) every subject counts once (Kish 1965). With one unweighted row a subject
-    this is plain Wilson. Source: Korn and Graubard 1998; Saha, Miller and Wang 2016. Raises ValueError when empty.
+    this is the plain interval. Source: Korn and Graubard 1998; Saha, Miller and Wang 2016. Raises ValueError when
+    empty.
     """
     hits = labels(hit)
-    return proportion_of(hits, Subjects.of(subject, len(hits)), sample_weights(weights, len(hits)), level)
+    return proportion_of(hits, Subjects.of(subject, len(hits)), sample_weights(weights, len(hits)), level, method)
 
 
-def proportion_of(hit: Floats | np.ndarray, subjects: Subjects, weights: Floats | None, level: float) -> Interval:
+def proportion_of(
+    hit: Floats | np.ndarray, subjects: Subjects, weights: Floats | None, level: float, method: Method = "wilson"
+) -> Interval:
     """`proportion` on checked rows."""
     n = len(hit)
     if weights is None and subjects.codes is None:
-        found = wilson(float(np.count_nonzero(hit)), n, level=level)
-        return Interval(found.value, found.low, found.high, found.se, "wilson", n, n)
+        return interval(float(np.count_nonzero(hit)), n, method, level=level)
     if weights is None:
         p = float(np.count_nonzero(hit)) / n
     else:
@@ -87,9 +105,8 @@ def proportion_of(hit: Floats | np.ndarray, subjects: Subjects, weights: Floats 
             raise ValueError("no row with a weight above 0")
         p = float(np.einsum("i,i->", weights, hit.astype(np.float64))) / total
     n_effective = effective_n(hit, p, subjects, weights)
-    low, high = wilson_limits(p, n_effective, level)
-    se = math.sqrt(p * (1 - p) / n_effective)
-    return Interval(p, low, high, se, "wilson_clustered" if subjects.codes is not None else "wilson", n, subjects.count)
+    found = interval(p * n_effective, n_effective, method, level=level)
+    return Interval(p, found.low, found.high, found.se, method + subjects.suffix, n, subjects.count)
 
 
 def effective_n(hit: np.ndarray, p: float, subjects: Subjects, weights: Floats | None) -> float:

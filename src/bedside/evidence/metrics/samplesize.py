@@ -125,26 +125,6 @@ def auroc_se(theta: float, n: float, prevalence: float) -> float:
     return math.sqrt(spread / (n * n * prevalence * (1 - prevalence)))
 
 
-def n_by_scaling(n: int, se: float, distance: float, *, level: float = 0.95, chance: float = 0.5) -> int:
-    """The n at which an estimate that has `se` on n rows tells `distance` from 0 with at least `chance`.
-
-    Half-widths go with 1/sqrt(n). Raises ValueError when distance is 0 or se is not positive.
-    """
-    from scipy.special import ndtri
-
-    if distance == 0 or not se > 0:
-        raise ValueError("no distance to tell" if distance == 0 else "no standard error to scale")
-    reach = z_value(level) + max(float(ndtri(chance)), 0.0)
-    return math.ceil(n * (reach * se / distance) ** 2 - 1e-9)
-
-
-def n_for_half_width(n: int, half_width: float, wanted: float) -> int:
-    """The n at which a half-width seen on n rows shrinks to `wanted`. Raises ValueError unless both are positive."""
-    if not half_width > 0 or not wanted > 0:
-        raise ValueError("half-widths must be positive")
-    return math.ceil(n * (half_width / wanted) ** 2 - 1e-9)
-
-
 @dataclass(frozen=True)
 class DevelopmentSize:
     """Rows needed by each criterion of Riley 2020, the largest, and its events and events per parameter."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -63,7 +63,6 @@ class ImageClassifier(SavedModel):
     default_steps: ClassVar[tuple[Any, ...]] = ()
     interpretable: ClassVar[bool] = False
     keeps_rows: ClassVar[bool] = False
-    calibrated: ClassVar[bool] = False
     summary: ClassVar[tuple[str, str]] = ("", "")
     epochs: ClassVar[int] = 40  # without a budget
     limits: ClassVar[Limits] = {
@@ -176,6 +175,18 @@ class ImageClassifier(SavedModel):
     def pictures(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Inputs as images in 0..1 again."""
         return self.learnt.pixels.pictures(inputs)
+
+    def spent(self) -> dict[str, Any]:
+        """The epochs that its budget came to, {} where it had none."""
+        return {} if self.budget is None else {"budget": {"epochs": self.learnt.progress.planned}}
+
+    def covered(self, cohort: Cohort) -> NDArray[np.bool_]:
+        """Where the inputs hold picture, not filling, shape (rows, image, image)."""
+        return self.learnt.pixels.covered(cohort)
+
+    def laid(self, planes: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Planes (h, w) over the images as the inputs show them, shape (rows, image, image)."""
+        return self.learnt.pixels.laid(planes)
 
     def export(self) -> OnnxNetwork:
         """The serving form: an ONNX graph that answers the same without torch, and says where it looked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -22,7 +23,8 @@ class HasNetwork(Protocol):
         ...
 
     def target_layer(self) -> str:
-        """Name (as in `named_modules`) of the last layer whose output is a map (n, features, h, w)."""
+        """Name (as in `named_modules`) of the last layer whose output is a map (n, features, h, w),
+        or tokens (n, tokens, features) of a square laid out row by row, maybe after a class token."""
         ...
 
     def inputs(self, cohort: Cohort) -> NDArray[np.float32]:
@@ -31,6 +33,14 @@ class HasNetwork(Protocol):
 
     def pictures(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """The inverse of the normalisation: the same images in 0..1, to be shown."""
+        ...
+
+    def covered(self, cohort: Cohort) -> NDArray[np.bool_]:
+        """Where the inputs hold picture, not filling: (rows, height, width)."""
+        ...
+
+    def laid(self, planes: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Planes (h, w) over the cohort's images as the inputs show them: (rows, height, width), 0 on the filling."""
         ...
 
 

@@ -59,7 +59,6 @@ class OnnxNetwork(SavedModel):
     extra: ClassVar[str | None] = "onnx"
     interpretable: ClassVar[bool] = False
     keeps_rows: ClassVar[bool] = False
-    calibrated: ClassVar[bool] = False
 
     served_: ServedGraph | None = field(default=None, init=False, repr=False)
 

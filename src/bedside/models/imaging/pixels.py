@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,18 @@ class Pixels:
         """Inputs as images in 0..1 again."""
         mean, spread = self._columns()
         return np.clip(inputs * spread + mean, 0.0, 1.0)
+
+    def covered(self, cohort: Cohort) -> NDArray[np.bool_]:
+        """Where a square holds picture, shape (rows, size, size); nothing is decoded."""
+        from bedside.prepare.arrays import Images
+
+        images = Images(cohort, self.field)
+        return self.laid(np.ones(images.shape(row)[:2], dtype=np.float32) for row in range(len(images))) > 0
+
+    def laid(self, planes: Iterable[Floats]) -> Floats:
+        """Planes (h, w) of the images' own sizes laid out as these are, 0 around them: (rows, size, size)."""
+        laid = [square(plane[:, :, None], self.size)[:, :, 0] for plane in planes]
+        return np.nan_to_num(np.stack(laid), copy=False, nan=0.0)
 
     def _normalised(self, raw: Floats) -> Floats:
         mean, spread = self._columns()

@@ -15,7 +15,18 @@ KEEPS_ROWS = frozenset(
     f"{name}{kind}"
     for name in ("KNeighbors", "RadiusNeighbors", "GaussianProcess", "Bagging")
     for kind in ("Classifier", "Regressor")
-) | {"SVC", "SVR", "NuSVC", "NuSVR", "KernelRidge"}
+) | {"SVC", "SVR", "NuSVC", "NuSVR", "KernelRidge", "AdaBoostRegressor"}
+# A tree of numbers with leaves of one row is a list of the training targets.
+_LEAST_LEAF = {
+    "DecisionTreeRegressor": ("min_samples_leaf", 1),
+    "ExtraTreeRegressor": ("min_samples_leaf", 1),
+    "ExtraTreesRegressor": ("min_samples_leaf", 1),
+    "RandomForestRegressor": ("min_samples_leaf", 1),
+    "GradientBoostingRegressor": ("min_samples_leaf", 1),
+    "HistGradientBoostingRegressor": ("min_samples_leaf", 20),
+    "LGBMRegressor": ("min_child_samples", 20),
+    "ExplainableBoostingRegressor": ("min_samples_leaf", 4),
+}
 
 
 class ByPath(Estimator):
@@ -34,7 +45,8 @@ class ByPath(Estimator):
     def __init__(self, path: str = "", **options: Any) -> None:
         self.path = path
         self.options = options
-        self.keeps_rows = path.rpartition(".")[2] in KEEPS_ROWS  # type: ignore[misc]
+        name = path.rpartition(".")[2]
+        self.keeps_rows = name in KEEPS_ROWS or _leaves_of_one(name, options)  # type: ignore[misc]
 
     def parameters(self) -> dict[str, Any]:
         """The arguments of __init__, as JSON."""
@@ -95,6 +107,15 @@ class ByPath(Estimator):
         if getattr(estimator, "n_jobs", None) is not None:
             estimator.n_jobs = 1
         return estimator
+
+
+def _leaves_of_one(name: str, options: dict[str, Any]) -> bool:
+    """Whether an estimator of a number may grow a leaf of one row (a share of rows may be one row, too)."""
+    if name not in _LEAST_LEAF:
+        return False
+    parameter, default = _LEAST_LEAF[name]
+    least = options.get(parameter, default)
+    return not isinstance(least, int) or least < 2
 
 
 def _kind_of(kind: Any) -> str | None:

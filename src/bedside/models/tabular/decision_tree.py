@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bedside.models.tabular.matrix import ClassWeight
-from bedside.models.tabular.trees import ShapTrees
+from bedside.models.tabular.trees import ShapTrees, refuse_leaves_of_one
 from bedside.models.task import Classify, Task
 
 
@@ -28,6 +28,7 @@ class DecisionTree(ShapTrees):
 
     def build(self, task: Task, *, shape: tuple[int, int], seed: int, threads: int) -> Any:
         """scikit-learn's tree."""
+        refuse_leaves_of_one(task, self.min_samples_leaf, "min_samples_leaf")
         from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
         kind = DecisionTreeClassifier if isinstance(task, Classify) else DecisionTreeRegressor

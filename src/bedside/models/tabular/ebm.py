@@ -23,7 +23,7 @@ class EBM(Estimator):
     """
 
     name: ClassVar[str] = "ebm"
-    calibrated: ClassVar[bool] = True
+    default_calibration: ClassVar[Any] = "none"
     extra: ClassVar[str | None] = "ebm"
     default_steps: ClassVar[tuple[Any, ...]] = ("encode",)
     interpretable: ClassVar[bool] = True

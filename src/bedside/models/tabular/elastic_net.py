@@ -35,7 +35,7 @@ class ElasticNet(LinearTerms):
     """Linear or logistic regression with both penalties (Zou 2005)."""
 
     name: ClassVar[str] = "elastic_net"
-    calibrated: ClassVar[bool] = True
+    default_calibration: ClassVar[Any] = "none"
     interpretable: ClassVar[bool] = True
     standardise_target: ClassVar[bool] = True
     summary: ClassVar[tuple[str, str]] = (
@@ -59,7 +59,7 @@ class Lasso(LinearTerms):
     """Linear or logistic regression with an L1 penalty (Tibshirani 1996)."""
 
     name: ClassVar[str] = "lasso"
-    calibrated: ClassVar[bool] = True
+    default_calibration: ClassVar[Any] = "none"
     interpretable: ClassVar[bool] = True
     standardise_target: ClassVar[bool] = True
     summary: ClassVar[tuple[str, str]] = (

@@ -31,6 +31,7 @@ from bedside.models.tabular.matrix import (
     target,
     weights,
 )
+from bedside.models.tabular.pruned import pruned
 from bedside.models.task import Classify, Regress, Task, task_from_json
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Estimator(SavedModel):
             held_out = (xt, (yt - center) / spread if isinstance(task, Regress) else yt, wt)
         with limited_threads(run.threads), _library_errors(self.name), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            estimator = self.learn(x, y, w, held_out, task=task, run=run)
+            estimator = pruned(self.learn(x, y, w, held_out, task=task, run=run))
         files = self.pack(estimator)
         self.learnt_ = Learnt(task, fields, estimator, files, center, spread, _findings(self.name, caught))
         return self

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bedside.models.tabular.matrix import ClassWeight
-from bedside.models.tabular.trees import ShapTrees
+from bedside.models.tabular.trees import ShapTrees, refuse_leaves_of_one
 from bedside.models.task import Classify, Task
 
 
@@ -20,7 +20,7 @@ class RandomForest(ShapTrees):
         "随机森林：稳健、几乎无需调参、能捕捉交互作用",
     )
     space: ClassVar[dict[str, Any]] = {
-        "min_samples_leaf": (1, 50, "log"),
+        "min_samples_leaf": (2, 50, "log"),
         "max_features": {"choices": ["sqrt", 0.3, 0.6]},
     }
 
@@ -32,6 +32,7 @@ class RandomForest(ShapTrees):
 
     def build(self, task: Task, *, shape: tuple[int, int], seed: int, threads: int) -> Any:
         """scikit-learn's forest; the number of threads does not change it."""
+        refuse_leaves_of_one(task, self.min_samples_leaf, "min_samples_leaf")
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
         kind = RandomForestClassifier if isinstance(task, Classify) else RandomForestRegressor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,10 +14,11 @@ from bedside.cohort.run import Run
 from bedside.errors import DataError, IntegrityError
 from bedside.models.tabular.estimator import Estimator, seed_of
 from bedside.models.tabular.matrix import ClassWeight, parameters_error
+from bedside.models.tabular.pruned import without_ranges
+from bedside.models.tabular.trees import refuse_leaves_of_one
 from bedside.models.task import Classify, Task
 
 FILE = "booster.txt"
-_RANGES = re.compile(r"^feature_infos=.*$", re.MULTILINE)
 
 
 @dataclass(eq=False)
@@ -30,7 +30,7 @@ class LightGBM(Estimator):
     """
 
     name: ClassVar[str] = "lightgbm"
-    calibrated: ClassVar[bool] = True
+    default_calibration: ClassVar[Any] = {"auto": "intercept"}
     default_steps: ClassVar[tuple[Any, ...]] = ("encode",)
     takes_missing: ClassVar[bool] = True
     contribution_scale: ClassVar[str] = "link"
@@ -79,6 +79,7 @@ class LightGBM(Estimator):
         """A booster read back from its text, so that what predicts now is what a file will hold."""
         import lightgbm
 
+        refuse_leaves_of_one(task, self.min_rows_leaf, "min_rows_leaf")
         parameters = self.library_parameters(task, seed=seed_of(run), threads=run.threads)
         callbacks = []
         sets = {}
@@ -93,8 +94,7 @@ class LightGBM(Estimator):
         except lightgbm.basic.LightGBMError as error:
             raise parameters_error(self.name, error) from None
         text = booster.model_to_string(num_iteration=booster.best_iteration)
-        # The smallest and largest value of every input: one patient's, and no prediction looks at them.
-        return lightgbm.Booster(model_str=_RANGES.sub(lambda line: re.sub(r"\[[^]]*\]", "[0:0]", line[0]), text))
+        return lightgbm.Booster(model_str=without_ranges(text))
 
     def pack(self, estimator: Any) -> dict[str, bytes]:
         """LightGBM's text."""

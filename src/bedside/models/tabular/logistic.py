@@ -18,7 +18,7 @@ class Logistic(LinearTerms):
     """
 
     name: ClassVar[str] = "logistic"
-    calibrated: ClassVar[bool] = True
+    default_calibration: ClassVar[Any] = "none"
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
     interpretable: ClassVar[bool] = True
     summary: ClassVar[tuple[str, str]] = (

@@ -25,7 +25,7 @@ class Majority(SavedModel):
     """Predicts every row the same: the weighted class frequencies, or the mean, of the training part."""
 
     name: ClassVar[str] = "majority"
-    calibrated: ClassVar[bool] = True
+    default_calibration: ClassVar[Any] = "none"
     tasks: ClassVar[tuple[str, ...]] = ("classify", "regress")
     modality: ClassVar[str] = "tabular"
     extra: ClassVar[str | None] = None

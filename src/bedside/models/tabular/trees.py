@@ -8,9 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bedside.cohort.cohort import Cohort
-from bedside.errors import DataError, MissingExtra
+from bedside.errors import DataError, MissingExtra, PlanError
 from bedside.models.tabular.estimator import Estimator
-from bedside.models.task import Classify
+from bedside.models.task import Classify, Regress, Task
+
+
+def refuse_leaves_of_one(task: Task, least: int, parameter: str) -> None:
+    """Raise PlanError for trees of a number whose leaves may be one row: they would be a list of training targets."""
+    if isinstance(task, Regress) and least < 2:
+        raise PlanError(f"{parameter} is {least}: a leaf of one patient stores that patient's value", "give 2 or more")
 
 
 class ShapTrees(Estimator):

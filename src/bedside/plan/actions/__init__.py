@@ -4,6 +4,7 @@ What is done in which order, and what depends on what, is in `conduct`. Heavy li
 action really works, so a run that finds everything remembered imports none.
 """
 
+from bedside.plan.actions.acting import act
 from bedside.plan.actions.bench import Bench
 from bedside.plan.actions.checking import check
 from bedside.plan.actions.cleaning import clean, describe, doubts_about_identity
@@ -22,6 +23,7 @@ __all__ = [
     "Made",
     "Progress",
     "Work",
+    "act",
     "check",
     "clean",
     "decide",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bedside.cohort.cohort import Cohort
+from bedside.cohort.quarantine import Quarantine
 from bedside.cohort.store import Store
 from bedside.plan.memo.artifacts import lay_folder
 from bedside.plan.memo.scratch import scratch_folder
@@ -20,6 +21,7 @@ class Bench:
     store: Store
     scratch: Path
     threads: int
+    quarantine: Quarantine
     _cohorts: dict[str, Cohort] = field(default_factory=dict)
     _pipelines: dict[str, Any] = field(default_factory=dict)
 

@@ -48,7 +48,8 @@ def check(
 
     def refitted(train: Cohort, seed: int) -> Any:
         with bench.folder() as folder:
-            return refit_on(plan, train, task_from_json(task), Run(folder=folder, seed=seed, threads=bench.threads))
+            run = Run(folder=folder, seed=seed, threads=bench.threads)
+            return refit_on(plan, bench.pipeline(pipeline), train, task_from_json(task), run)
 
     evidence = join(
         "",

@@ -19,9 +19,20 @@ FINAL = -1  # the fold number of the model refit on all rows
 
 
 def fit(
-    bench: Bench, plan: Plan, candidate: Candidate, cohort_digest: str, kept: Mapping[str, Any], fold: int
+    bench: Bench,
+    plan: Plan,
+    candidate: Candidate,
+    cohort_digest: str,
+    kept: Mapping[str, Any],
+    fold: int,
+    asked: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Fit steps and model on train (search for early stopping and tuning), calibrator and threshold on calibrate."""
+    """Fit steps and model on train (search for early stopping and tuning), calibrator and threshold on calibrate.
+
+    `asked` is what the first fold's fit says to ask of the others: the counts that its minutes came to.
+    """
+    from bedside.models.pipeline import Pipeline
+
     cohort = bench.cohort(cohort_digest)
     task = task_from_json(kept["task"])
     if fold == FINAL:
@@ -29,11 +40,11 @@ def fit(
     else:
         parts = get_split(bench, kept).folds[fold]
     procedure = plan.model_dump(mode="json", include={"steps", "calibrate", "threshold", "search", "task", "split"})
-    asked = {"candidate": candidate.model_dump(mode="json"), "threads": bench.threads, "plan": procedure}
-    work = json_digest({**asked, "cohort": cohort_digest, "split": kept["split"], "fold": fold})
+    whole = {"candidate": candidate.model_dump(mode="json"), "threads": bench.threads, "plan": procedure}
+    work = json_digest({**whole, "cohort": cohort_digest, "split": kept["split"], "fold": fold, "asked": asked})
     with resumable_folder(bench.fitting, work) as checkpoints, bench.folder() as folder:
         run = Run(folder=checkpoints, seed=fit_seed(plan, fold), threads=bench.threads)
-        pipeline = new_pipeline(plan, candidate)
+        pipeline = new_pipeline(plan, candidate) if asked is None else Pipeline(**asked)
         pipeline.fit(
             cohort.take(parts.train), cohort.take(parts.search), cohort.take(parts.calibrate), task=task, run=run
         )
@@ -43,7 +54,13 @@ def fit(
     findings = [item.to_json() for item in pipeline.findings()]
     curve = getattr(pipeline.model, "learning_curve", None)
     figures = [] if curve is None else [curve().to_json()]
-    return {"pipeline": digest, "findings": findings, "figures": figures, "keeps_rows": pipeline.keeps_rows}
+    return {
+        "pipeline": digest,
+        "asked": pipeline.without_clock(),
+        "findings": findings,
+        "figures": figures,
+        "keeps_rows": pipeline.keeps_rows,
+    }
 
 
 def fit_seed(plan: Plan, fold: int) -> int:
@@ -66,10 +83,9 @@ def new_pipeline(plan: Plan, candidate: Candidate) -> Any:
     )
 
 
-def refit_on(plan: Plan, cohort: Cohort, task: Task, run: Run) -> Any:
-    """The plan's whole procedure carried out on another cohort."""
+def refit_on(plan: Plan, fitted: Any, cohort: Cohort, task: Task, run: Run) -> Any:
+    """The plan's whole procedure, as it made a fitted pipeline, carried out on another cohort."""
     held = final_fold(cohort, plan, task.target)
-    pipeline = new_pipeline(plan, plan.model)
-    return pipeline.fit(
+    return type(fitted)(**fitted.without_clock()).fit(
         cohort.take(held.train), cohort.take(held.search), cohort.take(held.calibrate), task=task, run=run
     )

@@ -15,7 +15,7 @@ class Made:
 
     `pooled` and each `reference` (a baseline, by its name) are pooled test predictions with the folds' fits under
     `pipelines`; `pipeline` is the fit that a release holds; `evidence` are digests in the report's order; `judged` is
-    what the gates said.
+    what the gates said; `actions` are those that the plan names.
     """
 
     read: Output
@@ -25,4 +25,5 @@ class Made:
     reference: Mapping[str, Output]
     pipeline: Output
     evidence: tuple[str, ...]
+    actions: tuple[Output, ...]
     judged: Output

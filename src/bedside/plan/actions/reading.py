@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
+from bedside.cohort.quarantine import Refused
 from bedside.errors import DataError
 from bedside.plan.actions.bench import Bench
+from bedside.plan.file.places import files_named
 from bedside.plan.file.plan import Plan
 
 
 def read(bench: Bench, plan: Plan, location: Path | str, base: Path) -> dict[str, Any]:
-    """Read the data as it is: nothing changed, everything digested."""
+    """Read the data as it is: nothing changed, everything digested; what the reader leaves out goes to quarantine."""
+    from bedside.intake.protocol import SetsAside
+
     reader = plugins.build("readers", {"name": plan.cohort.read, **reader_parameters(plan, base)})
-    cohort = reader.read(location)
+    refused: Sequence[Refused] = ()
+    if isinstance(reader, SetsAside):
+        cohort, refused = reader.read_setting_aside(location)
+    else:
+        cohort = reader.read(location)
+    for each in refused:
+        bench.quarantine.put(each)
     if len(cohort) == 0:
         raise DataError(f"{location}: no rows", "check the file and the reader's parameters")
     return kept_as_read(bench, cohort, {"name": plan.cohort.read, **_alike(reader, plan, cohort)})
@@ -45,6 +55,5 @@ def reader_parameters(plan: Plan, base: Path) -> dict[str, Any]:
 
 def reader_paths(plan: Plan, base: Path) -> dict[str, Path]:
     """Those of the reader's parameters that name files beside the table."""
-    names = getattr(plugins.load("readers", plan.cohort.read), "paths", ())
-    given = plan.cohort.parameters
-    return {key: (base / given[key]).resolve() for key in names if isinstance(given.get(key), str)}
+    named = files_named("readers", {"name": plan.cohort.read, **plan.cohort.parameters})
+    return {key: (base / path).resolve() for key, path in named.items()}

@@ -91,7 +91,8 @@ class Compressor(Conductor):
         made = smaller(plan, methods, two_classes=release.task.kind == "classify" and release.task.binary)
         super().__init__(made, workspace, base=base, threads=facts["threads"], progress=progress)
         self.release, self.methods = release, methods
-        self.left_out = [name for name in map(_name, plan.checks) if name not in map(_name, made.checks)]
+        asked = {_name(spec) for spec in made.checks}
+        self.left_out = [name for name in map(_name, [*plan.checks, *plan.actions]) if name not in asked]
         self.judgements: tuple[Judgement, ...] = ()
 
     def _refuse_bad_plan(self) -> None:
@@ -109,7 +110,8 @@ class Compressor(Conductor):
         kept = put_folder(self.work.bench.store, self.release.folder / "model")
         findings = [item.to_json() for item in original.findings()]
         released = {"pipeline": kept, "findings": findings, "figures": [], "keeps_rows": original.keeps_rows}
-        return CompressedEvaluation(self.work, cohort, split, self.methods, released)
+        released["asked"] = original.without_clock()
+        return CompressedEvaluation(self.work, cohort, split, self.base, self.methods, released)
 
     def _same(self, what: str, digest: str) -> None:
         if digest != self.release.record["facts"]["digests"][what]:
@@ -147,7 +149,13 @@ def smaller(plan: Plan, methods: Methods, *, two_classes: bool) -> Plan:
     cost = {"name": "compression", "by": by, **({"cuts": cuts} if cuts else {})}
     suffix = "-".join(methods.names)
     release = plan.release.model_copy(update={"name": _with(plan.release.name, suffix)})
-    changed = {"name": _with(plan.name, suffix), "checks": [*kept, cost], "gates": gates, "release": release}
+    changed: dict[str, Any] = {
+        "name": _with(plan.name, suffix),
+        "checks": [*kept, cost],
+        "gates": gates,
+        "release": release,
+    }
+    changed["actions"] = []
     return plan.model_copy(update=changed)
 
 

@@ -39,19 +39,22 @@ class CompressedEvaluation(Evaluation):
         pooled = self._predictions(plan.model, "model")
         reference = {name: self._predictions(each, name) for name, each in baselines(plan).items()}
         reference[ORIGINAL] = original
-        pipeline = self._fit(plan.model, "model", self._released_fold)
+        pipeline = self._fit(plan.model, "model", self._released_fold, pooled["pipelines"][0]["asked"])
         measured = self.work.anew("measure", (), lambda: self._measured(pipeline["pipeline"]))
         evidence = [measured["evidence"], *self._doubts(pooled, pipeline), *self._checks(pooled, reference, pipeline)]
-        return Evaluated(pooled, reference, pipeline, tuple(evidence))
+        return Evaluated(pooled, reference, pipeline, tuple(evidence), ())
 
     @property
     def _released_fold(self) -> int:
         return FINAL if self.split["folds"] > 1 else 0
 
-    def _fit(self, candidate: Candidate, name: str, fold: int) -> dict[str, Any]:
+    def _fit(
+        self, candidate: Candidate, name: str, fold: int, asked: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         if candidate is not self.work.plan.model:
-            return super()._fit(candidate, name, fold)
-        original = dict(self.released) if fold == self._released_fold else super()._fit(candidate, "model", fold)
+            return super()._fit(candidate, name, fold, asked)
+        own = fold == self._released_fold
+        original = dict(self.released) if own else super()._fit(candidate, "model", fold, asked)
         if name == ORIGINAL:
             return original
         bench, plan = self.work.bench, self.work.plan
@@ -62,7 +65,7 @@ class CompressedEvaluation(Evaluation):
             {"methods": self.methods.to_json(), "seed": fit_seed(plan, fold), "fold": fold},
             {"pipeline": original["pipeline"], "cohort": self.cohort, "split": self.split["split"]},
             partial(compress, bench, plan, self.methods, self.cohort, self.split, original, fold),
-            label="compress" if fold == self._released_fold else f"compress, fold {fold + 1}/{self.split['folds']}",
+            label="compress" if own else f"compress, fold {fold + 1}/{self.split['folds']}",
         )
 
     def _measured(self, pipeline: str) -> dict[str, Any]:
@@ -98,4 +101,5 @@ def compress(
         made.save(folder)
         digest = put_folder(bench.store, folder)
     findings = [item.to_json() for item in made.findings()]
-    return {"pipeline": digest, "findings": findings, "figures": [], "keeps_rows": made.keeps_rows}
+    kept = {"pipeline": digest, "findings": findings, "figures": [], "keeps_rows": made.keeps_rows}
+    return {**kept, "asked": original["asked"]}

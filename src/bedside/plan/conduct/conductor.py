@@ -9,6 +9,7 @@ from typing import Any
 
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import json_digest
+from bedside.cohort.quarantine import Quarantine
 from bedside.cohort.workspace import Workspace
 from bedside.evidence.gates import Judgement, Stage, StageDecision
 from bedside.plan import actions
@@ -49,7 +50,7 @@ class Conductor:
             plan,
             document if document is not None else Document(plan.to_json(), "the plan"),
             workspace,
-            Bench(workspace.store, workspace.cache / "scratch", self.threads),
+            Bench(workspace.store, workspace.cache / "scratch", self.threads, Quarantine(workspace.quarantine)),
             Memo(workspace.memo_url, workspace.lock, self.threads),
             progress if progress is not None else (lambda _label, _state, _seconds: None),
         )
@@ -86,7 +87,9 @@ class Conductor:
         found = self._evaluation(cohort, split).carry_out()
         evidence = (cleaned["evidence"], described["evidence"], split["evidence"], *found.evidence)
         judged = self._judged(evidence, keeps_rows=found.pipeline["keeps_rows"])
-        made = Made(read, cleaned, split, found.pooled, found.reference, found.pipeline, evidence, judged)
+        made = Made(
+            read, cleaned, split, found.pooled, found.reference, found.pipeline, evidence, found.actions, judged
+        )
         return self._outcome(made)
 
     def _refuse_bad_plan(self) -> None:
@@ -95,7 +98,7 @@ class Conductor:
 
     def _evaluation(self, cohort: str, split: dict[str, Any]) -> Evaluation:
         """What is fitted, predicted and checked."""
-        return Evaluation(self.work, cohort, split)
+        return Evaluation(self.work, cohort, split, self.base)
 
     def _read(self) -> dict[str, Any]:
         bench, plan = self.work.bench, self.plan
@@ -158,7 +161,7 @@ class Conductor:
         reported = report_action(self.work, made, facts)
         run = json_digest({"plan": plan.digest, "data": facts["digests"]["read"], "threads": self.threads})
         folder = self.work.workspace.runs / f"{plan.name}-{run[:12]}"
-        report = write_run(store, plan, folder, facts, made.evidence, judged, reported)
+        report = write_run(store, plan, folder, facts, made, reported)
         release = None
         if judged["stage"] is not None and plan.release is not None and self._releases(made):
             release = publish(self.work, made, facts, reported["html"])

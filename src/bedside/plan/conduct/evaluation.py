@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path as Folder
 from typing import Any
 
 from bedside.cohort import plugins
@@ -12,28 +13,34 @@ from bedside.evidence.estimate import Evidence, Figure, Finding
 from bedside.plan import actions
 from bedside.plan.actions import FINAL, Work
 from bedside.plan.file.defaults import baselines, checks_of
+from bedside.plan.file.places import files_named, without_folders
 from bedside.plan.file.plan import Candidate
 from bedside.plan.file.yaml_lines import Path
 from bedside.plan.memo.artifacts import put_evidence
+from bedside.plan.memo.provenance import room_digest
+from bedside.plan.memo.sources import source_digests
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Pooled predictions of the model and of each baseline, the fit that a release holds, digests of the evidence."""
+    """Pooled predictions of the model and of each baseline, the fit that a release holds, digests of the evidence, and
+    the outputs of the actions that the plan names."""
 
     pooled: Mapping[str, Any]
     reference: Mapping[str, Mapping[str, Any]]
     pipeline: Mapping[str, Any]
     evidence: tuple[str, ...]
+    actions: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evaluation of a plan on a cleaned cohort (by digest) under its split."""
+    """The evaluation of a plan, which lies in `base`, on a cleaned cohort (by digest) under its split."""
 
     work: Work
     cohort: str
     split: Mapping[str, Any]
+    base: Folder
 
     def carry_out(self) -> Evaluated:
         """Fit, predict and check whatever is not remembered."""
@@ -43,16 +50,22 @@ class Evaluation:
         if self.split["folds"] == 1:
             pipeline = pooled["pipelines"][0]
         else:
-            pipeline = self._fit(plan.model, "model", FINAL)
+            pipeline = self._fit(plan.model, "model", FINAL, pooled["pipelines"][0]["asked"])
         evidence = [*self._doubts(pooled, pipeline), *self._checks(pooled, reference, pipeline)]
-        return Evaluated(pooled, reference, pipeline, tuple(evidence))
+        acted = tuple(self._act(i, spec, pooled, pipeline) for i, spec in enumerate(plan.actions))
+        evidence += [each["evidence"] for each in acted]
+        return Evaluated(pooled, reference, pipeline, tuple(evidence), acted)
 
     def _predictions(self, candidate: Candidate, name: str) -> dict[str, Any]:
-        """Fit and predict in every fold, and pool."""
+        """Fit and predict in every fold, and pool.
+
+        What the first fit made of a budget in minutes holds for all, so that the evidence is of one procedure.
+        """
         bench, cohort, split = self.work.bench, self.cohort, self.split
-        pieces, pipelines = [], []
+        pieces: list[dict[str, Any]] = []
+        pipelines: list[dict[str, Any]] = []
         for fold in range(split["folds"]):
-            fitted = self._fit(candidate, name, fold)
+            fitted = self._fit(candidate, name, fold, pipelines[0]["asked"] if pipelines else None)
             pipelines.append(fitted)
             pieces.append(
                 self.work.remembered(
@@ -76,7 +89,9 @@ class Evaluation:
         )
         return {**pooled, "pipelines": pipelines}
 
-    def _fit(self, candidate: Candidate, name: str, fold: int) -> dict[str, Any]:
+    def _fit(
+        self, candidate: Candidate, name: str, fold: int, asked: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         plan = self.work.plan
         parameters = {
             "candidate": candidate.model_dump(mode="json"),
@@ -87,6 +102,7 @@ class Evaluation:
             "search": plan.search.model_dump(mode="json") if plan.search and candidate is plan.model else None,
             "seed": actions.fit_seed(plan, fold),
             "fold": fold,
+            "asked": asked,
             "final": plan.split.model_dump(mode="json") if fold == FINAL else None,
         }
         place = "all rows" if fold == FINAL else f"fold {fold + 1}/{self.split['folds']}"
@@ -96,7 +112,7 @@ class Evaluation:
             self._path_of(name),
             parameters,
             {"cohort": self.cohort, "split": self.split["split"], "task": self.split["task"]},
-            lambda: actions.fit(self.work.bench, plan, candidate, self.cohort, self.split, fold),
+            lambda: actions.fit(self.work.bench, plan, candidate, self.cohort, self.split, fold, asked),
             label=f"fit {name} ({candidate.name}), {place}",
         )
 
@@ -155,6 +171,43 @@ class Evaluation:
             )
             out.append(done["evidence"])
         return out
+
+    def _act(self, i: int, spec: Any, pooled: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[str, Any]:
+        """One action that the plan names."""
+        name, parameters = plugins.parameters_of("actions", without_folders("actions", spec))
+        path: Path = ("actions", i)
+        with self.work.at(path):
+            named = files_named("actions", spec)
+            sources = {key: source_digests((self.base / each).resolve()) for key, each in named.items()}
+        return self.work.remembered(
+            "act",
+            "plan",
+            path,
+            {
+                "spec": {"name": name, **parameters},
+                "source": room_digest(plugins.catalogue("actions")[name].module),
+                "seed": self.work.plan.split.seed,
+                "level": self.work.plan.level,
+            },
+            {
+                "cohort": pooled["cohort"],
+                "predictions": pooled["predictions"],
+                "pipeline": pipeline["pipeline"],
+                "task": self.split["task"],
+                "sources": sources,
+            },
+            lambda: actions.act(
+                self.work.bench,
+                self.work.plan,
+                spec,
+                self.base,
+                evaluated=pooled["cohort"],
+                predictions=pooled["predictions"],
+                task=self.split["task"],
+                pipeline=pipeline["pipeline"],
+            ),
+            label=f"action {name}",
+        )
 
     def _path_of(self, name: str) -> Path:
         """Where the plan names a model: a baseline by its name, else the model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from bedside.cohort.atomic import atomic_write, make_folder
 from bedside.cohort.store import Store
 from bedside.evidence.estimate import Evidence
 from bedside.evidence.gates import Judgement, StageDecision
+from bedside.plan.actions.acting import lay_actions
+from bedside.plan.actions.made import Made
 from bedside.plan.file.plan import Plan
 from bedside.plan.memo.memo import Done
 
@@ -47,16 +49,17 @@ def write_run(
     plan: Plan,
     folder: Path,
     facts: Mapping[str, Any],
-    digests: Sequence[str],
-    judged: Mapping[str, Any],
+    made: Made,
     reported: Mapping[str, str],
 ) -> Path:
-    """Lay the run's plan, facts, evidence and report out for people; returns the report's path."""
+    """Lay the run's plan, facts, evidence, report and what its actions left out for people; returns the report's
+    path."""
     make_folder(folder)
     atomic_write(folder / "plan.yaml", plan.without_places().to_yaml().encode())
-    pieces = [json.loads(store.get(digest)) for digest in digests]
+    pieces = [json.loads(store.get(digest)) for digest in made.evidence]
     atomic_write(folder / "evidence.json", json.dumps(pieces, ensure_ascii=False, indent=1).encode())
-    summary = {"format": 1, "facts": dict(facts), "judged": dict(judged)}
+    summary = {"format": 1, "facts": dict(facts), "judged": dict(made.judged)}
     atomic_write(folder / "run.json", json.dumps(summary, ensure_ascii=False, indent=1).encode())
+    lay_actions(store, made.actions, folder)
     atomic_write(folder / "report.html", store.get(reported["html"]))
     return folder / "report.html"

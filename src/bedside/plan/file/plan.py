@@ -12,6 +12,7 @@ from bedside.errors import PlanError
 from bedside.evidence.gates import Gate, Stage
 from bedside.models.threshold import rule_of
 from bedside.plan.file import yaml_lines
+from bedside.plan.file.places import files_named, without_folders
 from bedside.plan.file.yaml_lines import Document
 
 Spec = str | dict[str, Any]
@@ -133,6 +134,7 @@ class Plan(_Strict):
     calibrate: Spec | None = None
     threshold: float | Spec | None = None
     checks: list[Spec] = ["performance", "calibration"]
+    actions: list[Spec] = []
     gates: dict[str, Any] = {}
     release: ReleaseSpec | None = None
     level: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
@@ -174,16 +176,15 @@ class Plan(_Strict):
     def without_places(self) -> Plan:
         """The plan with the names of files but not of folders, and of a database no more than its kind (its URL may
         hold a password)."""
-        from bedside.cohort import plugins
-
         spec = self.cohort
         path = f"{spec.path.split('://', 1)[0]}://" if "://" in spec.path else PurePath(spec.path).name
-        changed: dict[str, Any] = {"path": path}
-        if spec.read in plugins.catalogue("readers"):
-            for key in getattr(plugins.load("readers", spec.read), "paths", ()):
-                if isinstance(spec.parameters.get(key), str):
-                    changed[key] = PurePath(spec.parameters[key]).name
-        return self.model_copy(update={"cohort": CohortSpec(**{**spec.model_dump(exclude_unset=True), **changed})})
+        named = files_named("readers", {"name": spec.read, **spec.parameters})
+        files = {key: PurePath(each).name for key, each in named.items()}
+        cohort = CohortSpec(**{**spec.model_dump(exclude_unset=True), "path": path, **files})
+        changed: dict[str, Any] = {"cohort": cohort}
+        if self.actions:
+            changed["actions"] = [without_folders("actions", each) for each in self.actions]
+        return self.model_copy(update=changed)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with defaults filled in."""

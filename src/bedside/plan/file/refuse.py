@@ -27,8 +27,9 @@ def refuse_bad_plan(plan: Plan, document: Document, *, in_memory: bool = False) 
     _model(plan, plan.model, document, ("model",))
     for i, each in enumerate(plan.baseline):
         _model(plan, each, document, ("baseline", i))
-    checks = [_check(plan, spec, document, ("checks", i)) for i, spec in enumerate(plan.checks)]
-    _gates(plan, checks, document)
+    checks = [_for_task("checks", plan, spec, document, ("checks", i)) for i, spec in enumerate(plan.checks)]
+    acts = [_for_task("actions", plan, spec, document, ("actions", i)) for i, spec in enumerate(plan.actions)]
+    _gates(plan, checks, acts, document)
 
 
 def refuse_unknown_groups(plan: Plan, names: Collection[str], document: Document) -> None:
@@ -117,18 +118,22 @@ def _model(plan: Plan, candidate: Candidate, document: Document, path: Path) -> 
         _step(spec, document, (*path, "steps", i))
 
 
-def _check(plan: Plan, spec: Any, document: Document, path: Path) -> Any:
+def _for_task(group: str, plan: Plan, spec: Any, document: Document, path: Path) -> Any:
+    """A check or an action of the plan, made."""
     name = _name(spec, document, path)
-    _known("checks", name, document, path)
-    check = _build(lambda: plugins.build("checks", spec), document, path)
+    _known(group, name, document, path)
+    made = _build(lambda: plugins.build(group, spec), document, path)
     kind = "classify" if plan.task.classify is not None else "regress"
-    if kind not in check.tasks:
-        raise document.error(path, f"the check '{name}' is not for a task that would {kind}", "remove it")
-    return check
+    if kind not in made.tasks:
+        raise document.error(path, f"the {group[:-1]} '{name}' is not for a task that would {kind}", "remove it")
+    refuse = getattr(made, "refuse_model", None)
+    if refuse is not None:
+        _build(lambda: refuse(catalogue.build(plan.model.spec)), document, path)
+    return made
 
 
-def _gates(plan: Plan, checks: list[Any], document: Document) -> None:
-    everything = [*checks, *(plugins.load("checks", name) for name in ALWAYS)]
+def _gates(plan: Plan, checks: list[Any], acts: list[Any], document: Document) -> None:
+    everything = [*checks, *acts, *(plugins.load("checks", name) for name in ALWAYS)]
     names = baselines(plan)
     for gate in plan.declared_gates():
         place: Path = ("gates", gate.metric)
@@ -149,10 +154,13 @@ def _gates(plan: Plan, checks: list[Any], document: Document) -> None:
             if gate.versus not in names:
                 raise document.error(place, f"no baseline is called '{gate.versus}'", "known: " + ", ".join(names))
         elif not any(gate.metric in check.metrics for check in everything):
-            offering = [
-                name for name in plugins.catalogue("checks") if gate.metric in plugins.load("checks", name).metrics
-            ]
-            way_out = f"add {' or '.join(offering)} to checks" if offering else "no installed check estimates it"
+            ways = []
+            for group in ("checks", "actions"):
+                offering = [
+                    name for name in plugins.catalogue(group) if gate.metric in plugins.load(group, name).metrics
+                ]
+                ways += [f"add {' or '.join(offering)} to {group}"] if offering else []
+            way_out = "; or ".join(ways) if ways else "no installed check estimates it"
             raise document.error(place, f"a gate on '{gate.metric}' without its check", way_out)
 
 

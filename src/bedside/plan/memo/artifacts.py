@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from bedside.cohort.atomic import atomic_write
-from bedside.cohort.digest import canonical_json
+from bedside.cohort.digest import canonical_json, sha256_hex
 from bedside.cohort.store import Store
 from bedside.errors import IntegrityError
 from bedside.evidence.estimate import Evidence
@@ -23,7 +23,16 @@ def put_folder(store: Store, folder: Path) -> str:
     """Keep every file of a folder; returns the digest of its manifest {relative path: digest}."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {path.relative_to(folder).as_posix(): store.put(path.read_bytes()) for path in files}
-    return store.put(canonical_json({"format": 1, "files": manifest}))
+    return store.put(_manifest(manifest))
+
+
+def folder_digest(files: Mapping[str, str]) -> str:
+    """The digest under which `put_folder` keeps these files, {relative path: digest}."""
+    return sha256_hex(_manifest(files))
+
+
+def _manifest(files: Mapping[str, str]) -> bytes:
+    return canonical_json({"format": 1, "files": dict(files)})
 
 
 def folder_files(store: Store, digest: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, requires, version
 from pathlib import Path
@@ -17,9 +18,23 @@ GLUE = ("plan/actions", "plan/memo/artifacts.py")  # what every action runs thro
 @cache
 def layer_digest(layer: str) -> str:
     """SHA-256 over the source files of a layer, of all layers below it, and of the actions themselves."""
+    return _digest_of((*LAYERS[: LAYERS.index(layer) + 1], *GLUE))
+
+
+@cache
+def room_digest(module: str) -> str:
+    """SHA-256 over the source of the room of bedside that a plug-in's module lies in; of nothing for the rooms that
+    `layer_digest` reads in any case, and for another package, which `plugin_digest` reads."""
+    package, _, rest = module.partition(".")
+    room = rest.partition(".")[0]
+    return _digest_of([] if package != "bedside" or room in LAYERS else [room])
+
+
+def _digest_of(names: Iterable[str]) -> str:
+    """SHA-256 over the source files of these folders or files of bedside."""
     root = Path(__file__).resolve().parents[2]
     state = hashlib.sha256()
-    for name in (*LAYERS[: LAYERS.index(layer) + 1], *GLUE):
+    for name in names:
         place = root / name
         files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
         for file in files:

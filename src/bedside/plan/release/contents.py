@@ -11,6 +11,7 @@ input.schema.json    fields, units, ranges and levels that a caller may send (JS
 example.json         one synthetic row
 golden/              up to 256 synthetic rows (32 with images, which are noise) and their predictions
 rows/                test rows under keyed ids: outcome, groups, predictions (left out with `rows: false`)
+actions/             what the actions that the plan names left, each in a folder of its own
 evidence.json        all evidence, canonical JSON
 card.md              the model card, English and Chinese
 report.html          the report

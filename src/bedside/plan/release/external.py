@@ -29,6 +29,7 @@ from bedside.evidence.metrics import logistic
 from bedside.evidence.metrics.calibration import logit
 from bedside.evidence.report.data import ReportData
 from bedside.models.predictions import Predictions
+from bedside.models.rows import row_weights
 from bedside.models.task import Classify, Regress
 from bedside.plan.actions import declare_target, doubts_about_identity, refit_on
 from bedside.plan.release.opened import Opened
@@ -157,17 +158,23 @@ def _updated(
     split = k_fold(cohort, folds=FOLDS, tune=0.0, by="subject", stratify=task.target, seed=seed)
     p = np.empty(len(cohort))
     call = np.empty(len(cohort), dtype=object)
+    weights = row_weights(cohort)
     for fold in split.folds:
         rows = np.sort(np.concatenate([fold.train, fold.search, fold.calibrate]))
         if name == "refit":
             with TemporaryDirectory() as folder:
                 run = Run(folder=Path(folder), seed=seed, threads=threads)
-                made = refit_on(release.plan, cohort.take(rows), task, run).predict(cohort.take(fold.test))
+                again = refit_on(release.plan, release.pipeline, cohort.take(rows), task, run)
+            made = again.predict(cohort.take(fold.test))
             p[fold.test], call[fold.test] = made.score, made.frame["call"].to_numpy()
             continue
         events = task.truth(cohort)[rows].astype(np.float64)
         p[fold.test] = recalibrated(
-            predictions.score[rows], events, predictions.score[fold.test], slope=name == "slope"
+            predictions.score[rows],
+            events,
+            predictions.score[fold.test],
+            slope=name == "slope",
+            weights=None if weights is None else weights[rows],
         )
         threshold = predictions.frame["threshold"].to_numpy()[fold.test]
         positive, negative = task.classes[-1], task.classes[0]  # type: ignore[union-attr]
@@ -177,16 +184,24 @@ def _updated(
 
 
 def recalibrated(
-    p_fit: NDArray[np.float64], y: NDArray[np.float64], p_new: NDArray[np.float64], *, slope: bool
+    p_fit: NDArray[np.float64],
+    y: NDArray[np.float64],
+    p_new: NDArray[np.float64],
+    *,
+    slope: bool,
+    weights: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """New probabilities from a logistic regression of y on logit(p): intercept alone (slope 1), or both."""
+    """New probabilities from a logistic regression of y on logit(p): intercept alone (slope 1), or both.
+
+    A weight counts as so many equal rows.
+    """
     if y.sum() < 10 or (1 - y).sum() < 10:
         raise DataError(f"{int(y.sum())} events among {len(y)} rows", "an update needs 10 events and 10 non-events")
     x, new = logit(p_fit), logit(p_new)
     ones = np.ones_like(x)
     if slope:
-        intercept, gradient = logistic.fit(np.vstack([ones, x]), y)
+        intercept, gradient = logistic.fit(np.vstack([ones, x]), y, weights=weights)
         z = intercept + gradient * new
     else:
-        z = logistic.fit(ones[None, :], y, offset=x)[0] + new
+        z = logistic.fit(ones[None, :], y, offset=x, weights=weights)[0] + new
     return np.asarray(1 / (1 + np.exp(-z)))

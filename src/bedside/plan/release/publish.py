@@ -15,6 +15,7 @@ from bedside.evidence.keys import SigningKey, load_or_create_key
 from bedside.evidence.ledger import Ledger
 from bedside.evidence.signing import RELEASE_PREDICATE, STATEMENT_PAYLOAD, Statement, sign
 from bedside.models.task import task_from_json
+from bedside.plan.actions.acting import lay_actions
 from bedside.plan.actions.made import Made
 from bedside.plan.actions.work import Work
 from bedside.plan.file.defaults import checks_of
@@ -129,6 +130,7 @@ def fill(work: Work, made: Made, facts: Mapping[str, Any], report: str, folder: 
             "model_keeps_rows": pipeline.keeps_rows,
         },
     }
+    lay_actions(bench.store, made.actions, folder)
     atomic_write(folder / "release.json", contents.pretty(record))
     atomic_write(folder / "plan.yaml", plan.without_places().to_yaml().encode())
     atomic_write(folder / "reader.json", contents.pretty({"format": 1, "spec": made.read["alike"]}))

@@ -6,61 +6,25 @@ rests on them alone is worked out again and compared.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import polars as pl
 
-from bedside.cohort import plugins
 from bedside.errors import BedsideError, IntegrityError, MissingExtra
-from bedside.evidence.estimate import Estimate
-from bedside.evidence.gates import JUDGED_PARTS
 from bedside.evidence.glossary import text
 from bedside.evidence.keys import TrustedKeys
 from bedside.evidence.ledger import GENESIS, Head, Ledger
 from bedside.plan.actions.deciding import decide
-from bedside.plan.file.defaults import checks_of
-from bedside.plan.memo.provenance import versions
 from bedside.plan.release import contents
+from bedside.plan.release.answers import Answer, Result
 from bedside.plan.release.approve import Approval, approvals, stage_now
 from bedside.plan.release.layout import mark_of
 from bedside.plan.release.opened import Opened, open_release
+from bedside.plan.release.recompute import recompute
 from bedside.plan.release.serving import CLOSE, largest_difference
-
-TOLERANCE = 1e-9
-
-
-def _of_bands(spec: Any) -> Any:
-    """A check's spec as it is put to a release's rows, whose group fields are cut already."""
-    name, parameters = plugins.parse_spec(spec)
-    if "cuts" not in parameters:
-        return spec
-    return {"name": name, **{key: value for key, value in parameters.items() if key != "cuts"}}
-
-
-NUMBERS = ("value", "low", "high")
-COUNTS = ("n_subjects", "n_rows", "n_events")
-BEFORE_CHECKS = {
-    "clean",
-    "describe",
-    "split",
-    "fit",
-    "latency",
-}  # whose evidence stands before that of the plan's checks
-Result = Literal["ok", "fail", "unknown"]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One question put to a release: `id` is a glossary word, `detail` plain facts without identity."""
-
-    id: str
-    result: Result
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -91,7 +55,7 @@ def verify_release(folder: Path, trusted: TrustedKeys, ledger: Ledger | None = N
     else:
         answers.append(Answer("verify_signer", "unknown", f"unknown signer ({signer.key_id[:12]})"))
     answers.append(_ask("verify_gates", lambda: _gates(release)))
-    answers.append(_ask("verify_recompute", lambda: _recompute(release)))
+    answers.append(_ask("verify_recompute", lambda: recompute(release)))
     answers.append(_ask("verify_golden", lambda: _golden(release)))
     if release.has_serving:
         answers.append(_ask("verify_serving", lambda: _serving(release)))
@@ -122,81 +86,6 @@ def _gates(release: Opened) -> Answer:
     if (decision.stage, [list(each) for each in decision.reasons]) != (record["stage"], record["reasons"]):
         return Answer("verify_gates", "fail", f"the stage {record['stage']} does not follow from the verdicts")
     return Answer("verify_gates", "ok", f"{len(judgements)} verdicts and the stage follow from the evidence")
-
-
-def _recompute(release: Opened) -> Answer:
-    """What every check that rests on the release's own rows says of them, against the stored evidence."""
-    specs = release.record["checks"]
-    same_version = release.record["facts"]["versions"]["bedside"] == versions()["bedside"]
-    declared = checks_of(release.plan) if same_version else release.plan.checks
-    names = [plugins.parse_spec(spec)[0] for spec in specs]
-    before, stored = release.evidence[: -len(specs)], release.evidence[-len(specs) :]
-    # Evidence that no check of the plan gave could say anything, and gates would be judged on it.
-    if (
-        specs[: len(declared)] != declared
-        or [each.check for each in stored] != names
-        or not {each.check for each in before} <= BEFORE_CHECKS
-        or any(item.part in JUDGED_PARTS for each in before for item in each.estimates)
-    ):
-        return Answer("verify_recompute", "fail", "the evidence is not that of the plan's checks")
-    if "rows/cohort.parquet" not in release.files:
-        return Answer(
-            "verify_recompute", "unknown", "released without rows: integrity holds, numbers cannot be recomputed"
-        )
-    from bedside.checks import run_checks
-
-    cohort = contents.read_cohort(release.read, "rows/cohort")
-    predictions = contents.read_predictions(release.read, "rows/predictions", release.task)
-    reference = {
-        name: contents.read_predictions(release.read, f"rows/reference-{name}", release.task)
-        for name in release.record["reference"]
-    }
-    compared = 0
-    for spec, name, old in zip(specs, names, stored, strict=True):
-        check = plugins.build("checks", spec)
-        if check.needs != "predictions" or check.looks_at == "inputs":
-            continue
-        (made,) = run_checks(
-            [_of_bands(spec)],
-            predictions,
-            cohort,
-            task=release.task,
-            seed=release.plan.split.seed,
-            level=release.plan.level,
-            reference=reference,
-        )
-        difference = first_difference(list(made.estimates), list(old.estimates), same_version=same_version)
-        if difference is None and same_version and [f.id for f in made.findings] != [f.id for f in old.findings]:
-            difference = "its findings are not those of the rows"
-        if difference is not None:
-            return Answer("verify_recompute", "fail", f"{name}: {difference}")
-        compared += len(made.estimates)
-    return Answer("verify_recompute", "ok", f"{compared} estimates recomputed from {len(cohort)} rows")
-
-
-def first_difference(again: list[Estimate], stored: list[Estimate], *, same_version: bool) -> str | None:
-    """What differs first between stored estimates and the same ones worked out again (numbers within 1e-9), or None.
-
-    An estimate that only the recomputation has was left out of the evidence, unless this bedside is another version,
-    whose checks may ask more.
-    """
-    found = {_question(item): item for item in again}
-    for old in stored:
-        new = found.pop(_question(old), None)
-        if new is None:
-            return f"{old.metric} is in the evidence but does not follow from the rows"
-        for name in (*NUMBERS, *COUNTS):
-            x, y = getattr(new, name), getattr(old, name)
-            if (x is None) != (y is None) or (x is not None and not np.isclose(x, y, rtol=TOLERANCE, atol=TOLERANCE)):
-                return f"{old.metric} {name} is {y} in the evidence and {x} recomputed"
-    if found and same_version:
-        return f"{next(iter(found.values())).metric} follows from the rows but was left out of the evidence"
-    return None
-
-
-def _question(item: Estimate) -> str:
-    """What an estimate is of."""
-    return json.dumps([item.metric, item.part, item.group, item.at, item.versus], sort_keys=True)
 
 
 def _golden(release: Opened) -> Answer:

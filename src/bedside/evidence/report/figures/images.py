@@ -1,4 +1,4 @@
-"""Pictures side by side, each with what is said of it below."""
+"""Pictures side by side on black, each with what is said of it below."""
 
 from __future__ import annotations
 
@@ -6,37 +6,56 @@ import re
 
 from markupsafe import Markup
 
-from bedside.evidence.estimate import Figure
+from bedside.evidence.estimate import Figure, Scalar
 from bedside.evidence.report.figures.tidy import Tidy, number
 from bedside.evidence.report.numbers import fixed
-from bedside.evidence.report.svg import drawing, element, shortened, text
-from bedside.evidence.report.words import Words, clean
+from bedside.evidence.report.svg import drawing, element, shortened, text, width_of
+from bedside.evidence.report.words import Both, Words, clean
 
 MOST = 24
-SIDE, GAP, ACROSS = 132.0, 10.0, 4
+SIDE, GAP = 150.0, 18.0
+ACROSS = 4  # pictures in a line
+UNDER = 42.0
 _EMBEDDED = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 
 
 def draw(figure: Figure, words: Words) -> Markup | None:
-    """PNG data URIs (axis image) four across, with label (y), number (value), and which or how many (x).
+    """PNG data URIs (axis image), beside each its plain picture (axis plain) where there is one; below them label (y),
+    number (value), and which or how many (x).
 
     At most 24; anything but an embedded PNG is left out: a report asks nobody for anything.
     """
     tidy = Tidy(figure)
-    rows = [i for i, cell in enumerate(tidy.cells("image")) if isinstance(cell, str) and _EMBEDDED.fullmatch(cell)]
+    axes = [axis for axis in ("plain", "image") if tidy.has(axis)]
+    rows = [i for i in range(len(tidy.cells("image"))) if all(_embedded(tidy.cells(axis)[i]) for axis in axes)]
     if not rows:
         return None
-    high = SIDE + 38.0
+    across = ACROSS // len(axes)
+    wide, high = SIDE * len(axes), SIDE + UNDER
     parts = []
     for place, i in enumerate(rows[:MOST]):
-        x, y = (place % ACROSS) * (SIDE + GAP), (place // ACROSS) * (high + GAP)
-        parts.append(element("image", href=str(tidy.cells("image")[i]), x=x, y=y, width=SIDE, height=SIDE))
+        x, y = (place % across) * (wide + GAP), (place // across) * (high + GAP)
+        parts.append(element("rect", x=x, y=y, width=wide, height=SIDE, fill="#000"))
+        for k, axis in enumerate(axes):
+            href = str(tidy.cells(axis)[i])
+            parts.append(element("image", href=href, x=x + k * SIDE, y=y, width=SIDE, height=SIDE))
         value = number(tidy.cells("value")[i])
-        label = shortened(words.label(tidy.cells("y")[i]), SIDE - 34)
-        parts.append(text(x, y + SIDE + 15, label, class_="tick"))
-        if value is not None:
-            parts.append(text(x + SIDE, y + SIDE + 15, fixed(value, 2), class_="number", anchor="end"))
-        which = words.maybe(tidy.name("x")) + f" {clean(tidy.cells('x')[i])}"
-        parts.append(text(x, y + SIDE + 30, which, class_="tick"))
+        said = "" if value is None else "p = " + fixed(value, 2)
+        label = shortened(words.label(tidy.cells("y")[i]), wide - width_of(said) - 10)
+        parts.append(text(x, y + SIDE + 17, label, class_="strong"))
+        if said:
+            parts.append(text(x + wide, y + SIDE + 17, said, class_="number", anchor="end"))
+        parts.append(text(x, y + SIDE + 33, _which(tidy, i, words), class_="tick"))
     shown = len(rows[:MOST])
-    return drawing(min(shown, ACROSS) * (SIDE + GAP), -(-shown // ACROSS) * (high + GAP), *parts)
+    lines = -(-shown // across)
+    return drawing(min(shown, across) * (wide + GAP) - GAP, lines * (high + GAP) - GAP, *parts)
+
+
+def _embedded(cell: Scalar) -> bool:
+    return isinstance(cell, str) and _EMBEDDED.fullmatch(cell) is not None
+
+
+def _which(tidy: Tidy, row: int, words: Words) -> Both:
+    """Which row it is, or of how many images."""
+    name, cell = tidy.name("x"), clean(tidy.cells("x")[row])
+    return words.maybe(name) + (f" {cell}" if name == "row" else f": {cell}")
