@@ -52,7 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = cohort.frame.select("row_id", "image", "blob", "subject", "x")
         for i, (name, digest, blob, subject, x) in enumerate(rows.iter_rows()):
             (root / "blobs" / f"{name}.png").write_bytes(cohort.files.get(manifest(cohort.files, digest).items[0]))
-            # One label in nine is wrong: of classes told apart without error, a difference in AUROC has a wide interval.
+            # One label in nine is wrong: where nothing is confused, a difference in AUROC has a wide interval.
             label = {"yes": "no", "no": "yes"}[blob] if i % 9 == 0 else blob
             writer.writerow([f"{name}.png", label, subject, "left" if x < 0.5 else "right"])
     (root / "plan.yaml").write_text(PLAN)

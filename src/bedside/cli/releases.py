@@ -141,7 +141,14 @@ def refuse_stranger(release: Opened, *, untrusted: bool) -> None:
 def compress(
     release: Annotated[Path, typer.Argument(help="The folder of a release of a network.")],
     data: Annotated[Path, typer.Option(help="The plan file of the release, or the data that it names.")],
+    prune: Annotated[
+        float | None, typer.Option(help="Share of channels to leave out; then it learns again.", show_default=False)
+    ] = None,
+    prune_by: Annotated[str, typer.Option(help="Which channels: l1 (filters) or scale (normalisation).")] = "l1",
     int8: Annotated[bool, typer.Option("--int8", help="Compute in 8-bit integers.")] = False,
+    cost: Annotated[
+        list[str] | None, typer.Option(help="Another limit, e.g. --cost 'probability_shift<=0.05'; may be repeated.")
+    ] = None,
     untrusted: Untrusted = False,
     home: Home = None,
 ) -> None:
@@ -153,6 +160,7 @@ def compress(
     from bedside.cli.terminal import Screen, show_compression
     from bedside.evidence.keys import trusted_keys
     from bedside.models.imaging.compress import Methods
+    from bedside.plan.assess import parse_gates
     from bedside.plan.compress import compress as carry_out
     from bedside.plan.release.opened import open_release
 
@@ -160,6 +168,7 @@ def compress(
     opened = open_release(release, trusted_keys(workspace.keys))
     refuse_stranger(opened, untrusted=untrusted)
     with Screen() as screen:
-        made = carry_out(workspace, opened, data, Methods(int8=int8), progress=screen.action)
+        methods = Methods(int8=int8, prune=prune, by=prune_by)  # type: ignore[arg-type]
+        made = carry_out(workspace, opened, data, methods, cost=parse_gates(cost or []), progress=screen.action)
     show_compression(made)
     raise typer.Exit(made.exit_code)

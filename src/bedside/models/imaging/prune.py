@@ -49,7 +49,7 @@ def pruned(network: nn.Module, share: float, by: By = "l1") -> nn.Module:
     with torch.no_grad():
         for chain in found:
             _narrow(dict(smaller.named_modules()), chain, share, by)
-    return smaller
+    return smaller.requires_grad_(True)
 
 
 def chains(network: nn.Module) -> list[Chain]:

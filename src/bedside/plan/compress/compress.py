@@ -7,7 +7,7 @@ be verified like any other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from bedside.errors import DataError, PlanError
 from bedside.evidence.estimate import Evidence
 from bedside.evidence.gates import Gate, Judgement, judge_estimate
 from bedside.models.imaging.compress import Methods
+from bedside.models.task import Classify
 from bedside.plan.actions import Made, Progress
 from bedside.plan.compress.evaluation import CompressedEvaluation
 from bedside.plan.conduct.conductor import Conductor
@@ -59,9 +60,16 @@ class Compression:
 
 
 def compress(
-    workspace: Workspace, release: Opened, data: Path, methods: Methods, *, progress: Progress | None = None
+    workspace: Workspace,
+    release: Opened,
+    data: Path,
+    methods: Methods,
+    *,
+    cost: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> Compression:
-    """Compress a release on its own data; `data` is its plan file, or the folder or file that its plan names.
+    """Compress a release on its own data; `data` is its plan file, or the folder or file that its plan names. `cost`
+    are gates of the check `compression` in place of those in `COST`; they stand in the new release's plan.
 
     Raises PlanError for a release without a network, one that is compressed already, or another plan; DataError for
     data that is not what the release was made of.
@@ -69,7 +77,11 @@ def compress(
     if "compressed" in release.record["facts"]:
         raise PlanError("this release is compressed already", "compress the one it was made of, by all methods at once")
     plan, base = _plan(release, data)
-    conductor = Compressor(release, plan, methods, workspace, base=base, progress=progress)
+    unknown = sorted(set(cost or {}) - set(COST))
+    if unknown:
+        raise PlanError(f"{unknown} is no cost of compressing", "one of " + ", ".join(COST))
+    limits = {**COST, **(cost or {})}
+    conductor = Compressor(release, plan, methods, limits, workspace, base=base, progress=progress)
     outcome = conductor.carry_out()
     return Compression(outcome, conductor.judgements)
 
@@ -82,13 +94,15 @@ class Compressor(Conductor):
         release: Opened,
         plan: Plan,
         methods: Methods,
+        cost: Mapping[str, Any],
         workspace: Workspace,
         *,
         base: Path,
         progress: Progress | None = None,
     ) -> None:
         facts = release.record["facts"]
-        made = smaller(plan, methods, two_classes=release.task.kind == "classify" and release.task.binary)
+        two = isinstance(release.task, Classify) and release.task.binary
+        made = smaller(plan, methods, {name: each for name, each in cost.items() if two or name != "auroc_change"})
         super().__init__(made, workspace, base=base, threads=facts["threads"], progress=progress)
         self.release, self.methods = release, methods
         asked = {_name(spec) for spec in made.checks}
@@ -134,7 +148,7 @@ class Compressor(Conductor):
         return all(each.verdict == "pass" for each in self.judgements)
 
 
-def smaller(plan: Plan, methods: Methods, *, two_classes: bool) -> Plan:
+def smaller(plan: Plan, methods: Methods, cost: Mapping[str, Any]) -> Plan:
     """The plan of the compressed network: only checks of predictions, with the check of the cost and its gates.
 
     A gate whose check needs the original network stays, and stays undecided. Raises PlanError without a release.
@@ -143,19 +157,19 @@ def smaller(plan: Plan, methods: Methods, *, two_classes: bool) -> Plan:
         raise PlanError("the plan names no release", "say release: {as: NAME}")
     kept = [spec for spec in plan.checks if plugins.build("checks", spec).needs == "predictions"]
     by, cuts = _groups(kept)
-    gates = {**plan.gates, **{name: COST[name] for name in COST if two_classes or name != "auroc_change"}}
+    gates = {**plan.gates, **cost}
     if by:
-        gates["worst_group"] = {**gates.get("worst_group", {}), "calibration_shift": COST["calibration_shift"]}
-    cost = {"name": "compression", "by": by, **({"cuts": cuts} if cuts else {})}
+        gates["worst_group"] = {**gates.get("worst_group", {}), "calibration_shift": cost["calibration_shift"]}
+    check = {"name": "compression", "by": by, **({"cuts": cuts} if cuts else {})}
     suffix = "-".join(methods.names)
     release = plan.release.model_copy(update={"name": _with(plan.release.name, suffix)})
-    changed: dict[str, Any] = {
+    changed = {
         "name": _with(plan.name, suffix),
-        "checks": [*kept, cost],
+        "checks": [*kept, check],
         "gates": gates,
+        "actions": [],
         "release": release,
     }
-    changed["actions"] = []
     return plan.model_copy(update=changed)
 
 

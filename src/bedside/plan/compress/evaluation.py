@@ -97,7 +97,8 @@ def compress(
     work = json_digest({"methods": methods.to_json(), "pipeline": original["pipeline"], "split": split["split"]})
     with resumable_folder(bench.fitting, work) as checkpoints, bench.folder() as folder:
         run = Run(folder=checkpoints, seed=fit_seed(plan, fold), threads=bench.threads)
-        made = compressed(bench.pipeline(original["pipeline"]), methods, cohort.take(parts.train), run=run)
+        rows = (cohort.take(each) for each in (parts.train, parts.search, parts.calibrate))
+        made = compressed(bench.pipeline(original["pipeline"]), methods, *rows, run=run)
         made.save(folder)
         digest = put_folder(bench.store, folder)
     findings = [item.to_json() for item in made.findings()]

@@ -41,19 +41,19 @@ def machine() -> dict[str, Any]:
     }
 
 
-def timed(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Milliseconds, Milliseconds]:
-    """Times of two calls in turn, 30 to 300 of each, until 20 seconds are over; what disturbs one disturbs both."""
+def timed(*calls: Callable[[], Any]) -> list[Milliseconds]:
+    """Times of calls in turn, 30 to 300 of each, until 20 seconds are over: what disturbs one disturbs all."""
     for _ in range(WARM_UP):
-        first()
-        second()
-    times: tuple[list[float], list[float]] = ([], [])
+        for call in calls:
+            call()
+    times: list[list[float]] = [[] for _ in calls]
     end = time.monotonic() + SECONDS
     while len(times[0]) < FEWEST or (len(times[0]) < MOST and time.monotonic() < end):
-        for call, kept in zip((first, second), times, strict=True):
+        for call, kept in zip(calls, times, strict=True):
             started = time.perf_counter()
             call()
             kept.append(1e3 * (time.perf_counter() - started))
-    return np.array(times[0]), np.array(times[1])
+    return [np.array(each) for each in times]
 
 
 def latency(original: Milliseconds, compressed: Milliseconds, level: float) -> Evidence:
