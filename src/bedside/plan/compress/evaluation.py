@@ -92,8 +92,8 @@ def compress(
 ) -> dict[str, Any]:
     """The action: one fit's network made smaller on the parts that it was fitted on."""
     cohort = bench.cohort(cohort_digest)
-    target = task_from_json(split["task"]).target
-    parts = final_fold(cohort, plan, target) if fold == FINAL else get_split(bench, split).folds[fold]
+    task = task_from_json(split["task"])
+    parts = final_fold(cohort, plan, task) if fold == FINAL else get_split(bench, split).folds[fold]
     work = json_digest({"methods": methods.to_json(), "pipeline": original["pipeline"], "split": split["split"]})
     with resumable_folder(bench.fitting, work) as checkpoints, bench.folder() as folder:
         run = Run(folder=checkpoints, seed=fit_seed(plan, fold), threads=bench.threads)
