@@ -107,13 +107,18 @@ def nearest_cases(release: Opened, raw: Cohort, cases: Cohort, k: int) -> pl.Dat
     (their row ids), `nearest_distance` and `nearest_TARGET` (what became of them; of several labels each one's).
 
     `cases` are raw rows with their outcome, such as the table that the release was learnt from: it is given anew,
-    because a release holds no patient. Distances are over the inputs (`bedside.checks.explain.nearest`).
+    because a release holds no patient. Distances are over the inputs (`bedside.checks.explain.nearest`), of images as
+    the network sees them (`nearest_images`).
     """
-    from bedside.checks.explain import nearest
+    from bedside.checks.explain import nearest, nearest_images
+    from bedside.models.imaging.network import as_network
 
-    known = release.clean(cases)
-    inputs = [item.name for item in release.schema.inputs]
-    positions, distances = nearest(known.keeping(inputs), release.clean(raw).keeping(inputs), k)
+    known, asked = release.clean(cases), release.clean(raw)
+    if as_network(release.pipeline.model) is not None:
+        positions, distances = nearest_images(release.pipeline, known, asked, k)
+    else:
+        inputs = [item.name for item in release.schema.inputs]
+        positions, distances = nearest(known.keeping(inputs), asked.keeping(inputs), k)
     ids = known.frame["row_id"].to_list()
     lines = {
         "row_id": raw.frame["row_id"].to_list(),
