@@ -27,9 +27,8 @@ def pages(releases: Path, tmp_path_factory: pytest.TempPathFactory):  # type: ig
 
 def path_of(route: str) -> str:
     """An address of a route."""
-    return re.sub(
-        r"\{(\w+)\}", lambda part: {"file": "page.js", "name": "nothing", "position": "0"}.get(part[1], "0" * 64), route
-    )
+    values = {"file": "page.js", "name": "nothing", "position": "0"}
+    return re.sub(r"\{(\w+)\}", lambda part: values.get(part[1], "0" * 64), route)
 
 
 def every(node: Node) -> list[tuple[str, str]]:
