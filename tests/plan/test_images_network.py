@@ -71,6 +71,8 @@ def test_the_whole_way_by_one_plan(place: Path, outcome: Outcome) -> None:
     found = {item.metric: item for piece in outcome.evidence for item in piece.estimates if item.versus is None}
     assert set(METRICS) <= set(found) and found["auroc"].value > 0.9
     report = (outcome.release / "report.html").read_text()
+    assert any((place / "home" / "cache" / "pixels").rglob("*")), "decoded images are kept for the next fit"
+    assert "Learning curve" in report and "on the search part" in report
     assert "Mean heat maps" in report and "平均热图" in report and "data:image/png;base64," in report
 
 
