@@ -10,6 +10,7 @@ from bedside.cohort import plugins
 from bedside.errors import PlanError
 from bedside.evidence.gates import Gate
 from bedside.models import catalogue
+from bedside.models.calibrate import method_of
 from bedside.models.threshold import rule_of
 from bedside.plan.file.defaults import ALWAYS, baselines
 from bedside.plan.file.plan import Candidate, Plan
@@ -55,7 +56,10 @@ def _of_classes(plan: Plan, document: Document) -> None:
         for path, value in given:
             if value is not None:
                 raise document.error(path, "this is for classes, and the task is to regress", "remove it")
-    elif plan.threshold is not None and rule_of(plan.threshold)[0] == "cost" and plan.task.costs is None:
+        return
+    _build(lambda: method_of(plan.calibrate), document, ("calibrate",))
+    rule = None if plan.threshold is None else _build(lambda: rule_of(plan.threshold)[0], document, ("threshold",))
+    if rule == "cost" and plan.task.costs is None:
         way_out = "declare task.costs: {false_negative: 5, false_positive: 1}"
         raise document.error(("threshold",), "a threshold by cost needs the task's costs", way_out)
 
