@@ -149,7 +149,7 @@ def test_a_stack_may_have_several_labels_an_image(tmp_path: Path) -> None:
     cohort = Images(target=["effusion", "nodule"]).read(tmp_path / "stack.npz")
     assert cohort["nodule"].to_list() == [str(each) for each in labels[:, 1]]
     assert [item.roles for item in cohort.schema.fields if item.name == "effusion"] == [("target",)]
-    with pytest.raises(DataError, match="5 images and 1 target"):
+    with pytest.raises(DataError, match="5 images and targets 1"):
         Images(target="effusion").read(tmp_path / "stack.npz")
 
 

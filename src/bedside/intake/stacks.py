@@ -106,7 +106,7 @@ def _labels(path: Path, name: str, values: NDArray[Any] | None, shape: tuple[int
     n, targets = shape
     if values.shape != shape or values.dtype.kind not in "iubU":
         raise DataError(
-            f"{path}: {name} has shape {values.shape} of {values.dtype} for {n} images and {targets} target{'s' * (targets > 1)}",
+            f"{path}: {name} has shape {values.shape} of {values.dtype}; {n} images and targets {targets} are read",
             "give one label an image, or name each of its columns: target: [effusion, nodule]",
         )
     return [tuple(str(each) for each in row) for row in values.tolist()]
