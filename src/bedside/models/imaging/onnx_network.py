@@ -102,6 +102,11 @@ class OnnxNetwork(SavedModel):
         index = targets.index(name)
         return OneServedLabel(self, task.labels[index], index)
 
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The graph's answers (n, classes) to inputs (n, channels, side, side)."""
+        found: NDArray[np.float32] = self.session.run([LOGITS], {IMAGES: images})[0]
+        return found
+
     @property
     def has_maps(self) -> bool:
         """Whether it says where in an image it looked."""
