@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="the extra imaging is not installed"
 
 from bedside.cohort import Workspace  # noqa: E402
 from bedside.cohort.manifest import manifest  # noqa: E402
-from bedside.errors import DataError  # noqa: E402
+from bedside.errors import DataError, PlanError  # noqa: E402
 from bedside.evidence.keys import trusted_keys  # noqa: E402
 from bedside.intake.images import Images  # noqa: E402
 from bedside.models.example_images import example_images, with_marks  # noqa: E402
@@ -92,6 +92,14 @@ def test_one_png_is_answered_without_torch_and_the_release_verifies(opened: Open
     served, trained = opened.served.predict(raw), opened.predict(raw)
     assert "onnx" in opened.served.model.name
     assert np.abs(served.probabilities - trained.probabilities).max() <= 1e-5
+
+
+def test_it_is_not_compressed_and_says_so(opened: Opened, place: Path) -> None:
+    from bedside.models.imaging.compress import Methods
+    from bedside.plan.compress.compress import compress
+
+    with pytest.raises(PlanError, match="several labels is not compressed"):
+        compress(Workspace(place / "home"), opened, place / "plan.yaml", Methods(int8=True))
 
 
 def test_what_is_served_shows_where_each_label_is_seen(opened: Opened, place: Path) -> None:
