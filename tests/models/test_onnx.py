@@ -25,6 +25,7 @@ from bedside.models.digest import folder_digest  # noqa: E402
 from bedside.models.example_images import example_images  # noqa: E402
 from bedside.models.imaging import onnx_export  # noqa: E402
 from bedside.models.imaging.onnx_network import GRAPH, OnnxNetwork, softmax  # noqa: E402
+from bedside.models.imaging.small_cnn import SmallCNN  # noqa: E402
 from bedside.models.pipeline import Pipeline  # noqa: E402
 from bedside.models.protocol import Exports  # noqa: E402
 from bedside.models.task import Classify, Multilabel  # noqa: E402
