@@ -150,12 +150,9 @@ class ImageClassifier(SavedModel):
         if len(y) < FEWEST_IMAGES:
             raise DataError(f"{len(y)} images are too few for '{self.name}'", f"give at least {FEWEST_IMAGES}")
         recipe = self.recipe()
-<<<<<<< HEAD
         if isinstance(task, Multilabel):
             recipe = replace(recipe, loss=recipe.loss.by_label())
-=======
         run = run if self.device is None else replace(run, device=self.device)
->>>>>>> main
         tune = None if tune is None or not len(tune) else in_row_order(tune)
         with seeded(run.seed, "fit", threads=run.threads, device=run.device), cached(run) as folder:
             pixels = Pixels.learnt(Squares(train, name, self.image, folder), name, self.colour)
