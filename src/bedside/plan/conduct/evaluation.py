@@ -18,7 +18,7 @@ from bedside.plan.file.plan import Candidate
 from bedside.plan.file.yaml_lines import Path
 from bedside.plan.memo.artifacts import put_evidence
 from bedside.plan.memo.provenance import room_digest
-from bedside.plan.memo.sources import source_digests
+from bedside.plan.memo.sources import source_digests, unchanged
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,19 @@ class Evaluation:
         path: Path = ("actions", i)
         with self.work.at(path):
             named = files_named("actions", spec)
-            sources = {key: source_digests((self.base / each).resolve()) for key, each in named.items()}
+            places = {key: (self.base / each).resolve() for key, each in named.items()}
+            sources = {key: source_digests(place) for key, place in places.items()}
+        done = partial(
+            actions.act,
+            self.work.bench,
+            self.work.plan,
+            spec,
+            self.base,
+            evaluated=pooled["cohort"],
+            predictions=pooled["predictions"],
+            task=self.split["task"],
+            pipeline=pipeline["pipeline"],
+        )
         return self.work.remembered(
             "act",
             "plan",
@@ -196,16 +208,7 @@ class Evaluation:
                 "task": self.split["task"],
                 "sources": sources,
             },
-            lambda: actions.act(
-                self.work.bench,
-                self.work.plan,
-                spec,
-                self.base,
-                evaluated=pooled["cohort"],
-                predictions=pooled["predictions"],
-                task=self.split["task"],
-                pipeline=pipeline["pipeline"],
-            ),
+            lambda: unchanged(done, {places[key]: sources[key] for key in places}),
             label=f"action {name}",
         )
 
