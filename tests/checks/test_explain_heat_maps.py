@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 pytest.importorskip("torch", reason="the extra imaging is not installed")
@@ -18,9 +19,13 @@ from PIL import Image
 
 from bedside.checks import run_checks
 from bedside.checks.explain import maps
-from bedside.checks.explain.heat_maps import METHODS, METRICS, Trial
-from bedside.cohort.manifest import manifests, with_manifests
+from bedside.checks.explain.heat_maps import MASK_METRICS, METHODS, METRICS, Trial
+from bedside.checks.explain.in_mask import against_mask, masks_seen
+from bedside.cohort.cohort import Cohort
+from bedside.cohort.files import MemoryFiles
+from bedside.cohort.manifest import Manifest, manifests, with_manifests
 from bedside.cohort.run import Run
+from bedside.cohort.schema import Field
 from bedside.errors import PlanError
 from bedside.evidence import glossary
 from bedside.evidence.estimate import Evidence, Figure
@@ -30,6 +35,10 @@ from bedside.models.conformance import task_of
 from bedside.models.example_images import example_images
 from bedside.models.pipeline import Pipeline
 from bedside.models.seeded import with_threads
+from bedside.models.task import Classify
+from bedside.prepare.arrays import encode_png
+from bedside.prepare.steps.resize import Resize
+from bedside.synth.phantom2d import MARKER_SITE, simulate
 
 
 def test_removal_by_hand() -> None:
@@ -163,7 +172,7 @@ def test_a_model_without_a_network_is_refused(fitted: Any) -> None:
 
 def test_every_method_is_put_to_the_same_tests(fitted: Any) -> None:
     for method in ("grad_cam_plus_plus", "score_cam", "integrated_gradients", "occlusion"):
-        found = evidence(fitted, {"explain": {"method": method, "images": 5}})
+        found = evidence(fitted, {"explain": {"method": method, "images": 3}})
         assert tuple(item.metric for item in found.estimates) == METRICS
         assert {(item.at or {})["explained_by"] for item in found.estimates} == {method}
         assert found.findings[0].id == f"explained_by_{method}" and found.findings[0].id in glossary.terms()
@@ -220,3 +229,83 @@ def pixels_of(uri: Any) -> np.ndarray:
 
 def replace_namespace(given: Any, **changed: Any) -> Any:
     return SimpleNamespace(**{**vars(given), **changed})
+
+
+def marked(cohort: Cohort, side: int = 64) -> Cohort:
+    """The blobs with masks: `mask` a disc at each bright blob, `corner` the upper left ninth of every second image."""
+    files, at = MemoryFiles(cohort.files), (np.arange(side) + 0.5) / side
+    columns: dict[str, list[str | None]] = {"mask": [], "corner": []}
+    for row, (blob, x, y) in enumerate(cohort.frame.select("blob", "x", "y").iter_rows()):
+        disc = (at[:, None] - y) ** 2 + (at[None, :] - x) ** 2 < 0.15**2
+        corner = (at[:, None] < 1 / 3) & (at[None, :] < 1 / 3)
+        for name, there, plane in (("mask", blob == "yes", disc), ("corner", row % 2 == 0, corner)):
+            data = encode_png(plane.astype(np.uint8))
+            made = Manifest("mask", (files.put(data),), "image/png", (side, side, 1))
+            columns[name].append(files.put(made.to_bytes()) if there else None)
+    frame = cohort.frame.with_columns([pl.Series(name, values, dtype=pl.String) for name, values in columns.items()])
+    fields = (*cohort.schema.fields, Field("mask", "mask", ()), Field("corner", "mask", ()))
+    return cohort.derive(frame, replace(cohort.schema, fields=fields)).with_files(files)
+
+
+def test_the_heat_is_in_the_masks_of_what_was_learnt_and_not_in_others(fitted: Any) -> None:
+    with_masks = replace_namespace(fitted, test=marked(fitted.test))
+    found = evidence(with_masks, {"explain": {"method": "grad_cam", "of": "yes"}})
+    by = {(item.metric, (item.at or {})["mask"]): item for item in found.estimates if item.metric in MASK_METRICS}
+    assert len(by) == 2 * len(MASK_METRICS)
+    bright = int((fitted.test["blob"] == "yes").sum())
+    assert by["heat_in_mask_gain", "mask"].low > 0.05 and by["heat_in_mask", "mask"].low > by["mask_area", "mask"].high
+    assert by["mask_area", "mask"].value == pytest.approx(np.pi * 0.15**2, abs=0.01)
+    assert by["heat_pointing", "mask"].value > 0.6 and by["heat_pointing", "mask"].n_rows == bright
+    assert by["mask_area", "corner"].value == pytest.approx((21 / 64) ** 2)
+    assert 0 < by["mask_area", "corner"].n_rows <= 24  # those of its 24 rows whose map is not empty
+    assert by["heat_in_mask_gain", "corner"].low <= 0
+    assert {"mask": "corner"}.items() <= {i.id: i.values for i in found.findings}["heat_misses_mask"].items()
+
+
+def test_heat_against_a_mask_by_hand() -> None:
+    heat = np.array([[[3.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    covered = np.array([[[True, True], [True, True]], [[True, True], [False, False]], [[True, True], [True, True]]])
+    mask = np.array([[[1.0, 0.0], [0.5, 0.0]], [[0.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [0.0, 0.0]]], dtype=np.float32)
+    found = against_mask(heat, covered, mask)
+    # 3 of 4 in the mask, 1.5 of 4 cells marked; no mask; no heat.
+    assert [found[name][0] for name in MASK_METRICS] == [0.75, 0.375, 0.375, 1.0]
+    assert all(np.isnan(found[name][1:]).all() for name in MASK_METRICS)
+
+
+def test_a_mask_goes_through_the_same_resizing_as_its_image(fitted: Any) -> None:
+    """The step stretches 64 × 64 to 32 × 64, which the network's square then holds in its middle half."""
+    seen = marked(fitted.test)
+    step = Resize(image=[32, 64], aspect="stretch").fit(seen, run=Run(Path()))
+    masks = masks_seen(seen, step.apply(seen), fitted.pipeline.model)
+    assert masks["corner"].shape == (48, 64, 64)
+    assert masks["corner"][0, 16:26, :21].min() == 1 and masks["corner"][0, 27:, :].max() == 0
+    assert masks["corner"][0, :16].max() == 0 and masks["corner"][1].max() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_shortcut_is_seen_by_where_the_heat_lies(tmp_path: Path) -> None:
+    """The phantom at the site of the planted marker, and the same patients without it: the marker takes the heat that
+    the effusion should have."""
+    found = {}
+    for shortcut in (0.0, 1.0):
+        cohort = simulate(900, 3, size=64, finding="effusion", shortcut=shortcut)
+        cohort = cohort.take(np.flatnonzero((cohort["site"] == MARKER_SITE).to_numpy()))
+        cut = int(0.7 * len(cohort))
+        train, test = cohort.take(np.arange(cut)), cohort.take(np.arange(cut, len(cohort)))
+        task = Classify.of(cohort, "finding", "effusion")
+        spec = {"name": "small_cnn", "image": 64, "width": 8, "budget": {"epochs": 12}}
+        pipeline = Pipeline(spec, calibration="none", threshold=0.5)
+        folder = tmp_path / str(shortcut)
+        folder.mkdir()
+        pipeline.fit(train, None, None, task=task, run=Run(folder, seed=2, threads=1))
+        given = SimpleNamespace(pipeline=pipeline, test=test, task=task, predictions=pipeline.predict(test))
+        asked = {"method": "integrated_gradients", "of": "effusion", "images": 40, "passes": 30_000}
+        found[shortcut] = {
+            (item.metric, (item.at or {}).get("mask")): item for item in evidence(given, {"explain": asked}).estimates
+        }
+    clean, cheated = found[0.0], found[1.0]
+    assert clean["heat_in_mask_gain", "mask"].low > 0.1 and cheated["heat_in_mask_gain", "mask"].high < 0.06
+    assert clean["heat_pointing", "mask"].low > cheated["heat_pointing", "mask"].high
+    marker, area = cheated["heat_in_mask", "marker"], cheated["mask_area", "marker"]
+    assert marker.low > 4 * area.value and ("heat_in_mask", "marker") not in clean

@@ -54,7 +54,7 @@ def test_every_check_is_in_the_catalogue_with_its_contract():
         assert check.name == name
         assert check.needs in ("predictions", "model", "refit")
         assert check.looks_at in ("outcome", "groups", "inputs")
-        assert set(check.tasks) <= {"classify", "regress"}
+        assert set(check.tasks) <= {"classify", "multilabel", "regress"}
         assert check()  # every parameter has a default
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -74,6 +75,7 @@ WAYS = [
     lambda c, seed: hold_out(c, test=0, stratify="y", seed=seed),
     lambda c, seed: k_fold(c, folds=5, stratify="y", seed=seed),
     lambda c, seed: k_fold(c, folds=3, by="site", stratify="y", seed=seed),
+    lambda c, seed: k_fold(c, folds=4, by="time", stratify="y", seed=seed),
 ]
 
 
@@ -200,6 +202,18 @@ def test_by_time_the_latest_subjects_are_tested() -> None:
     assert abs(len(fold.test) - 400) <= cohort["subject"].value_counts()["count"].max()  # type: ignore[operator]
 
 
+def test_folds_by_time_are_spans_of_time_each_tested_once() -> None:
+    cohort = patients()
+    last = cohort.frame.group_by("subject").agg(pl.col("at").max())
+    spans = []
+    for fold in k_fold(cohort, folds=4, by="time", stratify="y", seed=0).folds:
+        tested = last.filter(pl.col("subject").is_in(cohort["subject"][fold.test].unique().implode()))
+        spans.append((tested["at"].min(), tested["at"].max()))
+        assert abs(len(fold.test) - 500) <= 2 * cohort["subject"].value_counts()["count"].max()  # type: ignore[operator]
+    # Subjects are seen last in one span: the first fold tests the latest.
+    assert all(later[0] >= earlier[1] for later, earlier in pairwise(spans))  # type: ignore[operator]
+
+
 def test_by_site_whole_sites_are_tested_and_each_once() -> None:
     cohort = patients()
     sites = cohort["site"].to_numpy()
@@ -283,7 +297,8 @@ def test_a_leak_is_counted_and_its_parts_named_but_not_its_people() -> None:
         (lambda: hold_out(one_row_each(["a"] * 9), by="site"), "no field has the role 'site'"),
         (lambda: hold_out(one_row_each(["a"] * 9), by="time"), "no field has the role 'time'"),
         (lambda: hold_out(one_row_each(["a"] * 9), by="ward"), "cannot split by 'ward'"),
-        (lambda: k_fold(one_row_each(["a"] * 9), folds=3, by="time"), "cannot make folds by 'time'"),
+        (lambda: k_fold(one_row_each(["a"] * 9), folds=3, by="time"), "no field has the role 'time'"),
+        (lambda: k_fold(one_row_each(["a"] * 9), folds=3, by="ward"), "cannot make folds by 'ward'"),
         (lambda: hold_out(one_row_each(["a"] * 9), stratify="z"), "no field 'z'"),
         (lambda: hold_out(patients(), stratify="note"), "cannot stratify by 'note', a text"),
         (lambda: hold_out(patients(), test=0.9, tune=0.2), "leave no rows to train on"),

@@ -148,6 +148,8 @@ TABLES: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], Mapping[str, Any
         ["plan.yaml, line", "costs"],
     ),
     "a threshold by costs without costs": (lambda t: t, {"threshold": "cost"}, ["plan.yaml, line", "costs"]),
+    "an unknown way to calibrate": (lambda t: t, {"calibrate": {"auto": "platt"}}, ["(calibrate)", "sigmoid"]),
+    "an unknown threshold": (lambda t: t, {"threshold": "youdenn"}, ["(threshold)", "youden"]),
     "a threshold for a number": (
         lambda t: t,
         {"task": {"regress": "lactate"}, "model": "ridge", "gates": {}, "threshold": 0.5},

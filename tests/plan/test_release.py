@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 from tests.plan.conftest import PLAN
 from typer.testing import CliRunner
@@ -25,6 +27,7 @@ from bedside.plan.release.approvals import APPROVAL_PAYLOAD, approvals, obstacle
 from bedside.plan.release.approve import approve
 from bedside.plan.release.opened import open_release
 from bedside.plan.release.verify import Verification, verify_release
+from bedside.synth.export import write_csv
 
 
 def results(verification: Verification) -> dict[str, str]:
@@ -332,6 +335,25 @@ def test_rows_carry_bands_instead_of_exact_ages_and_still_verify(admissions: Coh
         rows = pl.read_parquet(outcome.release / "rows" / "cohort.parquet")
         assert rows["age"].dtype == pl.String and rows["age"].n_unique() <= 6
         assert results(verify_release(outcome.release, {}))["verify_recompute"] == "ok"
+
+
+def test_similar_cases_stand_beside_an_answer(release: Path, home: Path, admissions: Cohort, tmp_path: Path) -> None:
+    """A release holds no patient, so the cases are given; a case asked about is its own nearest."""
+    write_csv(admissions, tmp_path / "cases.csv")
+    write_csv(admissions.take(np.arange(7, 10)), tmp_path / "new.csv")
+    answers = tmp_path / "answers.csv"
+    command = [sys.executable, "-m", "bedside", "predict", str(release), str(tmp_path / "new.csv")]
+    command += ["--among", str(tmp_path / "cases.csv"), "--nearest", "3", "--out", str(answers), "--home", str(home)]
+    subprocess.run(command, check=True, capture_output=True)
+    found = pl.read_csv(answers, infer_schema=False)
+    assert found.height == 3
+    for i, row in enumerate(found.iter_rows(named=True)):
+        ids, gaps = row["nearest"].split("; "), [float(gap) for gap in row["nearest_distance"].split("; ")]
+        lacking = sum(admissions[each.name][7 + i] is None for each in admissions.schema.inputs)
+        assert gaps[0] == pytest.approx(lacking**0.5, abs=0.01)  # 1 for each value that both lack, else nothing
+        assert len(ids) == 3 and gaps == sorted(gaps)
+        died = admissions["died_in_hospital"][7 + i]
+        assert row["nearest_died_in_hospital"].split("; ")[0] == str(died).lower()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ statement the run has filled. A check is a class with the entry point `bedside.c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bedside.cohort import plugins
@@ -39,20 +40,24 @@ def run_checks(
     """The evidence of each check, in the order of `specs`.
 
     A check that needs a model, or to fit again, where there is none is left out with the finding `check_needs_model`
-    (in `assess`), one for another kind of task with `check_not_for_task`. Raises PlanError for these when `strict`
+    (in `assess`), one for another kind of task with `check_not_for_task`. Of several labels, a check of classes is put
+    to each (see `labels`). Raises PlanError for these when `strict`
     (in a plan), and for an unknown check or parameter.
     """
+    from bedside.checks.labels import answers, by_label
+
     pieces = []
     for spec in specs:
         check = plugins.build("checks", spec)
         why = None
-        if task.kind not in check.tasks:
+        if not answers(check, task.kind):
             why = "check_not_for_task"
         elif (check.needs == "model" and model is None) or (check.needs == "refit" and fit is None):
             why = "check_needs_model"
         if why is None:
+            put = partial(by_label, check) if task.kind not in check.tasks else check
             given = {"model": model, "fit": fit, "reference": reference}
-            pieces.append(check(predictions, cohort, task=task, seed=seed, level=level, **given))
+            pieces.append(put(predictions, cohort, task=task, seed=seed, level=level, **given))
         elif strict:
             raise PlanError(f"the check '{check.name}' cannot be carried out here", "remove it, or give what it needs")
         else:
@@ -73,4 +78,6 @@ def default_checks(task: Task) -> list[str]:
             "sample_size",
             "development_size",
         ]
+    if task.kind == "multilabel":
+        return ["performance", "calibration", "utility", "thresholds", "subgroups"]
     return ["performance", "calibration", "subgroups", "missingness"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from bedside.checks.assemble import attempt, finding
+from bedside.checks.labels import by_label, means
 from bedside.checks.protocol import Fit, LooksAt, Needs
 from bedside.checks.rows import Floats, Rows, known_rows, same_rows
 from bedside.cohort.cohort import Cohort
@@ -18,10 +20,12 @@ from bedside.evidence.metrics.precision_recall import average_precision_differen
 from bedside.evidence.metrics.ranking import auroc_difference
 from bedside.models.predictions import Predictions
 from bedside.models.protocol import Model
-from bedside.models.task import Classify, Task
+from bedside.models.task import Classify, Multilabel, Task
 
 LOWER_IS_BETTER = frozenset({"brier", "brier_multiclass", "log_loss", "mae", "rmse"})
-DECIDES = frozenset({"auroc", "brier", "brier_multiclass", "mae"})  # the metrics that the findings are about
+DECIDES = frozenset(
+    {"auroc", "auroc_macro", "brier", "brier_multiclass", "mae"}
+)  # the metrics that the findings are about
 
 
 class Baseline:
@@ -35,7 +39,7 @@ class Baseline:
 
     name: ClassVar[str] = "baseline"
     needs: ClassVar[Needs] = "predictions"
-    tasks: ClassVar[tuple[str, ...]] = ("classify", "regress")
+    tasks: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "regress")
     metrics: ClassVar[tuple[str, ...]] = ()  # differences only: they are gated by `versus`
     looks_at: ClassVar[LooksAt] = "outcome"
 
@@ -52,8 +56,10 @@ class Baseline:
         reference: dict[str, Predictions] | None = None,
     ) -> Evidence:
         """Differences and findings. Raises DataError when a baseline holds other rows than the predictions."""
-        rows = known_rows(predictions, cohort, task)
         others = same_rows(predictions, reference)
+        if isinstance(task, Multilabel):
+            return self._of_labels(predictions, cohort, task, seed, level, others)
+        rows = known_rows(predictions, cohort, task)
         if not others:
             return Evidence(self.name, findings=(*rows.findings, finding("baseline_absent")))
         estimates = [
@@ -61,6 +67,26 @@ class Baseline:
         ]
         findings = [found for item in estimates if (found := _said(item)) is not None]
         return Evidence(self.name, tuple(estimates), (), (*rows.findings, *findings))
+
+    def _of_labels(
+        self,
+        predictions: Predictions,
+        cohort: Cohort,
+        task: Multilabel,
+        seed: int,
+        level: float,
+        others: dict[str, Predictions],
+    ) -> Evidence:
+        if not others:
+            return Evidence(self.name, findings=(finding("baseline_absent"),))
+        found = by_label(self, predictions, cohort, task=task, seed=seed, level=level, reference=others)
+        over_labels = [
+            replace(item, versus=name)
+            for name, other in others.items()
+            for item in means(predictions, cohort, task, level, other)
+        ]
+        said = [each for item in over_labels if (each := _said(item)) is not None]
+        return replace(found, estimates=(*over_labels, *found.estimates), findings=(*said, *found.findings))
 
 
 def _differences(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, get_args
 
+from bedside.checks.labels import MACRO as OF_LABELS
+from bedside.checks.labels import by_label, means, partly_known
 from bedside.checks.performance_binary import METRICS as OF_BINARY
 from bedside.checks.performance_binary import binary
 from bedside.checks.performance_multiclass import METRICS as OF_CLASSES
@@ -18,11 +21,11 @@ from bedside.evidence.estimate import Evidence
 from bedside.evidence.metrics.proportions import Method
 from bedside.models.predictions import Predictions
 from bedside.models.protocol import Model
-from bedside.models.task import Classify, Task
+from bedside.models.task import Classify, Multilabel, Task
 
 
 class Performance:
-    """The usual metrics of the task with intervals by subject, and its curves.
+    """The usual metrics of the task with intervals by subject, and its curves; of labels each one's, and their means.
 
     Calls are those of the predictions (their declared operating point, so `at` is empty). `replicates` are bootstrap
     samples of subjects where no closed form holds (average precision). `interval` is that of two classes' shares
@@ -31,8 +34,8 @@ class Performance:
 
     name: ClassVar[str] = "performance"
     needs: ClassVar[Needs] = "predictions"
-    tasks: ClassVar[tuple[str, ...]] = ("classify", "regress")
-    metrics: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*OF_BINARY, *OF_CLASSES, *OF_NUMBER)))
+    tasks: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "regress")
+    metrics: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*OF_BINARY, *OF_CLASSES, *OF_LABELS, *OF_NUMBER)))
     looks_at: ClassVar[LooksAt] = "outcome"
 
     def __init__(self, replicates: int = 1000, points: int = 200, interval: Method = "wilson") -> None:
@@ -55,6 +58,10 @@ class Performance:
         reference: dict[str, Predictions] | None = None,
     ) -> Evidence:
         """Estimates and figures. Raises DataError when predictions and cohort differ in rows, or no truth is known."""
+        if isinstance(task, Multilabel):
+            found = by_label(self, predictions, cohort, task=task, seed=seed, level=level)
+            estimates = (*means(predictions, cohort, task, level), *found.estimates)
+            return replace(found, estimates=estimates, findings=(*partly_known(cohort, task), *found.findings))
         rows = known_rows(predictions, cohort, task)
         if not isinstance(task, Classify):
             estimates, figures = regression(rows, task, level=level)

@@ -12,7 +12,7 @@ from bedside.cohort.cohort import Cohort, first_appearance
 from bedside.errors import DataError
 from bedside.evidence.estimate import Finding
 from bedside.models.predictions import Predictions
-from bedside.models.task import Classify, Task
+from bedside.models.task import Classify, Multilabel, Task
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -80,27 +80,62 @@ def distinct(codes: Ints) -> int:
 
 def known_rows(predictions: Predictions, cohort: Cohort, task: Task) -> Rows:
     """The rows with a known target. Raises DataError when predictions and cohort differ in rows, or none is known."""
+    _refuse_other_rows(predictions, cohort)
+    if isinstance(task, Multilabel):
+        raise DataError("these predictions are of several labels", "ask each of them by `of_label`")
+    truth = task.truth(cohort)
+    known = truth >= 0 if isinstance(task, Classify) else np.isfinite(truth)
+    positions = np.flatnonzero(known)
+    if len(positions) == 0:
+        raise DataError(f"no row has a known value of '{task.target}'", "give the truth of at least some rows")
+    return Rows(
+        positions=positions,
+        truth=truth[positions],
+        score=predictions.score[positions],
+        subjects=first_appearance(cohort["subject"][positions]),
+        weights=_weights(cohort, positions),
+        n_unknown=len(cohort) - len(positions),
+    )
+
+
+def _refuse_other_rows(predictions: Predictions, cohort: Cohort) -> None:
     if len(predictions) != len(cohort) or not predictions.frame["row_id"].equals(cohort["row_id"]):
         raise DataError(
             f"predictions ({len(predictions)} rows) and cohort '{cohort.schema.name}' ({len(cohort)} rows) "
             "do not hold the same rows in the same order",
             "join them on row_id first",
         )
-    truth = task.truth(cohort)
-    known = truth >= 0 if isinstance(task, Classify) else np.isfinite(truth)
-    positions = np.flatnonzero(known)
-    if len(positions) == 0:
-        raise DataError(f"no row has a known value of '{task.target}'", "give the truth of at least some rows")
+
+
+def _weights(cohort: Cohort, positions: Ints) -> Floats | None:
     weight = cohort.schema.one("weight")
-    weights = None if weight is None else cohort[weight.name].fill_null(0.0).to_numpy()[positions]
-    return Rows(
-        positions=positions,
-        truth=truth[positions],
-        score=predictions.score[positions],
-        subjects=first_appearance(cohort["subject"][positions]),
-        weights=weights,
-        n_unknown=len(cohort) - len(positions),
-    )
+    return None if weight is None else cohort[weight.name].fill_null(0.0).to_numpy()[positions]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelRows:
+    """Rows that know some label: `truth` (rows, labels) is 1, 0 or −1 (unknown), the rest as in `Rows`."""
+
+    positions: Ints
+    truth: Ints
+    subjects: Ints
+    weights: Floats | None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """n_rows and n_subjects."""
+        return {"n_rows": len(self.positions), "n_subjects": distinct(self.subjects)}
+
+
+def known_labels(predictions: Predictions, cohort: Cohort, task: Multilabel) -> LabelRows:
+    """The rows that know some label. Raises DataError when predictions and cohort differ in rows, or none does."""
+    _refuse_other_rows(predictions, cohort)
+    truth = task.truth(cohort)
+    positions = np.flatnonzero((truth >= 0).any(axis=1))
+    if len(positions) == 0:
+        raise DataError(f"no row knows any of {list(task.targets)}", "give the truth of at least some rows")
+    subjects = first_appearance(cohort["subject"][positions])
+    return LabelRows(positions, truth[positions], subjects, _weights(cohort, positions))
 
 
 def same_rows(predictions: Predictions, reference: dict[str, Predictions] | None) -> dict[str, Predictions]:

@@ -114,13 +114,18 @@ def predict(
     data: Annotated[Path | None, typer.Argument(help="A table like the plan's, or JSON.", show_default=False)] = None,
     example: Annotated[bool, typer.Option("--example", help="Answer the release's own synthetic example.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the answers as CSV.", show_default=False)] = None,
+    among: Annotated[
+        Path | None,
+        typer.Option(help="A table of known cases, the most similar of them beside each answer.", show_default=False),
+    ] = None,
+    nearest: Annotated[int, typer.Option(help="How many similar cases.", min=1, max=100)] = 5,
     untrusted: Untrusted = False,
     home: Home = None,
 ) -> None:
     """Answer new rows: the release's own cleaning, steps, model, calibration and threshold, replayed."""
     from bedside.cli.terminal import show_answers
     from bedside.evidence.keys import trusted_keys
-    from bedside.plan.release.answer import answer_table, read_like
+    from bedside.plan.release.answer import answer_table, nearest_cases, read_like
     from bedside.plan.release.opened import open_release
 
     if (data is None) == (not example):
@@ -129,6 +134,9 @@ def predict(
     refuse_stranger(opened, untrusted=untrusted)
     raw = opened.example() if data is None else read_like(opened, data, with_target=False)
     answers = answer_table(opened, raw)
+    if among is not None:
+        similar = nearest_cases(opened, raw, read_like(opened, among, with_target=True), nearest)
+        answers = answers.join(similar, on="row_id", how="left", maintain_order="left")
     if out is not None:
         answers.write_csv(out)
         print(f"answers  {out}")

@@ -174,9 +174,10 @@ def estimates_table(evidence: Sequence[Evidence]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     for piece in evidence:
         for item in piece.estimates:
-            if piece.check in HEADLINE and item.group is None and item.versus is None and item.at is None:
+            at = item.at or {}
+            if piece.check in HEADLINE and item.group is None and item.versus is None and not set(at) - {"label"}:
                 known = term(item.metric)
-                table.add_row(known.name("en"), _number(item))
+                table.add_row(_text(" ".join([known.name("en"), *map(str, at.values())])), _number(item))
     return table
 
 
@@ -188,6 +189,8 @@ def gates_table(judgements: Sequence[Judgement]) -> Table:
         known = Text() if each.estimate is None else _number(each.estimate)
         if each.estimate is not None and each.estimate.group:
             known += _text(" " + ", ".join(f"{k}={v}" for k, v in each.estimate.group.items()))
+        if each.estimate is not None and "label" in (each.estimate.at or {}):
+            known += _text(f" {(each.estimate.at or {})['label']}")
         needed = "" if each.n_deciding is None else f"n ≈ {each.n_deciding:,}"
         verdict = Text(text(each.verdict, "en"), colour)
         table.add_row(Text(mark, colour), _text(each.gate.id), verdict, known, needed)
@@ -209,6 +212,8 @@ def _findings(console: Console, evidence: Sequence[Evidence]) -> None:
             if item.severity != "info":
                 colour = "red" if item.severity == "stop" else "yellow"
                 said = text(item.id, "en", **item.values)
+                if "label" in item.values:
+                    said = f"{item.values['label']}: {said}"
                 console.print(Text.assemble((f"{item.severity}: ", colour), _text(said)), soft_wrap=True)
 
 
@@ -254,13 +259,17 @@ def show_comparison(made: Comparison) -> None:
     a, b = _text(made.a.name), _text(made.b.name)
     table = Table("metric", Column(a), Column(b), box=None, pad_edge=False)
     for one, other in made.shared:
-        if one.at is None:
-            table.add_row(term(one.metric).name("en"), _number(one), _number(other))
+        at = one.at or {}
+        if not set(at) - {"label"}:
+            table.add_row(
+                _text(" ".join([term(one.metric).name("en"), *map(str, at.values())])), _number(one), _number(other)
+            )
     console.print(table)
     if made.paired:
         console.print(Text.assemble("paired differences, ", a, " − ", b, ", on the same rows:"))
         for item in made.paired:
-            console.print(Text.assemble(f"  {term(item.metric).name('en')}: ", _number(item)), soft_wrap=True)
+            name = " ".join([term(item.metric).name("en"), *map(str, (item.at or {}).values())])
+            console.print(Text.assemble("  ", _text(name), ": ", _number(item)), soft_wrap=True)
     else:
         console.print("[yellow]not judged on the same rows[/yellow]: the numbers stand beside each other, unpaired")
     verdicts = {each.gate.id: [text(each.verdict, "en"), "–"] for each in made.a.judgements}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import json_digest, table_digest
-from bedside.cohort.subjects import PARTS, Subjects
+from bedside.cohort.subjects import PARTS, Stratify, Subjects
 from bedside.errors import DataError, LeakError
 
 Rows = NDArray[np.int64]
@@ -100,7 +100,7 @@ def hold_out(
     test: float = 0.25,
     tune: float = 0.15,
     by: str = "subject",
-    stratify: str | None = None,
+    stratify: Stratify = None,
     seed: int = 0,
     allow_shared_subjects: bool = False,
 ) -> Split:
@@ -109,8 +109,9 @@ def hold_out(
     `by` "subject": subjects at random; "site": whole sites go to test; "time": the subjects seen last go to test;
     "column:NAME": the parts a field names (train, tune or val, test), tune being taken from train when it names none.
     Tune is always taken by subject. `stratify` balances a field's classes (a subject counts for its rarest one) or
-    quantiles. Raises DataError for missing values, too few subjects or a class with too few; LeakError for a subject
-    with several sites or official parts (`allow_shared_subjects` waives the latter).
+    quantiles, or the combinations of classes of several fields, in which values may be missing. Raises DataError for
+    missing values, too few subjects or a class with too few; LeakError for a subject with several sites or official
+    parts (`allow_shared_subjects` waives the latter).
     """
     _check_share("test", test)
     _check_share("tune", tune)
@@ -126,7 +127,7 @@ def hold_out(
     elif by in ("site", "time"):
         if not test:
             raise DataError(f"by '{by}' needs a test share", "choose test above 0, or split by subject")
-        tested = (subjects.deal_sites([test], "train and test") if by == "site" else subjects.latest(test)) == 0
+        tested = (subjects.deal_sites([test], "train and test") if by == "site" else subjects.latest([test])) == 0
         part = subjects.around(tested, tune)
     else:
         raise DataError(f"cannot split by '{by}'", "by: subject, site, time or column:NAME")
@@ -139,12 +140,16 @@ def k_fold(
     folds: int,
     tune: float = 0.15,
     by: str = "subject",
-    stratify: str | None = None,
+    stratify: Stratify = None,
     seed: int = 0,
 ) -> Split:
-    """K folds whose test parts partition the rows, by "subject" or by whole "site"; `tune` is a share of all rows.
+    """K folds whose test parts partition the rows, by "subject", by whole "site" or by "time"; `tune` is a share of all
+    rows.
 
-    Raises DataError for missing values, fewer subjects or sites than folds, or a class with too few subjects.
+    By time the subjects are put in order of when they were last seen and cut into K spans; each span is tested by a
+    model of the others, later ones too: it asks whether a model holds at other times, and a hold-out by time whether it
+    holds in the future (Roberts 2017, block cross-validation). Raises DataError for missing values, fewer subjects or
+    sites than folds, or a class with too few subjects.
     """
     _check_share("tune", tune)
     if folds < 2:
@@ -157,8 +162,10 @@ def k_fold(
         fold = subjects.deal(shares, f"{folds} folds")
     elif by == "site":
         fold = subjects.deal_sites(shares, f"{folds} folds")
+    elif by == "time":
+        fold = subjects.latest(shares)
     else:
-        raise DataError(f"cannot make folds by '{by}'", "by: subject or site")
+        raise DataError(f"cannot make folds by '{by}'", "by: subject, site or time")
     parameters = {"folds": folds, "tune": tune, "by": by, "stratify": stratify, "seed": seed}
     made = tuple(_fold_of(subjects.around(fold == k, tune, after=fold > k)) for k in range(folds))
     return Split(made, "k_fold", cohort["row_id"], parameters)

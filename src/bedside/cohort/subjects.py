@@ -13,8 +13,10 @@ from bedside.cohort.deal import Indices, deal, keyed_order
 from bedside.cohort.schema import Field
 from bedside.errors import DataError, LeakError
 
+Stratify = str | Sequence[str] | None
 PARTS = ("train", "search", "calibrate", "test")
 LABELS = {"train": 0, "tune": 1, "val": 1, "valid": 1, "validation": 1, "test": 3}  # indices of PARTS; tune is halved
+MOST_CLASSES = 20  # of a field that is balanced together with others
 BINS = 10  # of a numeric target
 ROWS_A_CLASS = 5  # at least, on average, for classes to be named in an error
 WAY_OUT = "collect more subjects, merge rare classes, choose fewer folds or tune: 0, or do not stratify"
@@ -23,41 +25,78 @@ WAY_OUT = "collect more subjects, merge rare classes, choose fewer folds or tune
 class Subjects:
     """The subjects of a cohort, by number in order of first appearance: their rows, strata and keyed hash order."""
 
-    def __init__(self, cohort: Cohort, stratify: str | None, seed: int, folds: int = 1) -> None:
+    def __init__(self, cohort: Cohort, stratify: Stratify, seed: int, folds: int = 1) -> None:
         if not len(cohort):
             raise DataError("the cohort has no rows to split", "check what was read or dropped before")
         targets = cohort.schema.with_role("target")
         for name in {item.name for item in targets if len(targets) == 1} | (
-            {stratify} if stratify is not None else set()
+            {stratify} if isinstance(stratify, str) else set()
         ):
             _refuse_missing(cohort, name)
         self.cohort = cohort
         self.seed = seed
         self.codes = cohort.subject_codes
         self.weights = np.bincount(self.codes)
-        self.classes: list[str] = []
+        self.members: dict[str, NDArray[np.bool_]] = {}
         order = keyed_order(cohort["subject"].unique(maintain_order=True).to_list(), seed)
         self.strata = [order]
-        if stratify is not None:
+        if stratify is None:
+            return
+        if isinstance(stratify, str):
             item = cohort.schema[stratify]
             stratum = self._bins(item, folds) if item.kind == "number" else self._rarest_class(item)
-            self.strata = [order[stratum[order] == index] for index in range(int(stratum.max()) + 1)]
+        else:
+            stratum = self._combinations(stratify, folds)
+        self.strata = [order[stratum[order] == index] for index in range(int(stratum.max()) + 1)]
 
     def _rarest_class(self, item: Field) -> Indices:
-        """Each subject's rarest class, as a number of `classes`."""
+        """Each subject's rarest class, as a number; `members` has each class's subjects by that class."""
         if item.kind not in ("category", "ordinal", "boolean"):
             raise DataError(f"cannot stratify by '{item.name}', a {item.kind}", "name a category, boolean or number")
         values = self.cohort[item.name].cast(pl.String).alias("class")
-        self.classes = values.value_counts(name="rows").sort("rows", "class")["class"].to_list()
-        if len(self.classes) == 1:
+        classes = values.value_counts(name="rows").sort("rows", "class")["class"].to_list()
+        if len(classes) == 1:
             raise DataError(
-                f"'{item.name}' has one class only: '{self.classes[0]}' in all {len(values)} rows",
+                f"'{item.name}' has one class only: '{classes[0]}' in all {len(values)} rows",
                 "check the column and its missing codes: nothing can be learnt from one class",
             )
-        ranks = values.replace_strict(self.classes, range(len(self.classes)), return_dtype=pl.Int64).to_numpy()
-        rarest = np.full(len(self.weights), len(self.classes), dtype=np.int64)
+        ranks = values.replace_strict(classes, range(len(classes)), return_dtype=pl.Int64).to_numpy()
+        rarest = np.full(len(self.weights), len(classes), dtype=np.int64)
         np.minimum.at(rarest, self.codes, ranks)
+        # A wrong column may hold names; a class is told where values are shared by some rows.
+        told = len(values) >= ROWS_A_CLASS * len(classes)
+        self.members = {
+            f"class '{name}'" if told else f"a class ({i + 1})": rarest == i for i, name in enumerate(classes)
+        }
         return rarest
+
+    def _combinations(self, names: Sequence[str], folds: int) -> Indices:
+        """Each subject's combination of its rarest class in each of several fields, as a number.
+
+        A missing value is a class of its own. A combination of few subjects is no stratum: its subjects go to that of
+        the rarest class they have in any field, so that rare labels are spread too.
+        """
+        states = []
+        for name in names:
+            item = self.cohort.schema[name]
+            if item.kind not in ("category", "ordinal", "boolean", "number"):
+                raise DataError(f"cannot stratify by '{name}', a {item.kind}", "name categories or booleans")
+            values = self.cohort[name].cast(pl.String).fill_null("").alias("class")
+            classes = values.value_counts(name="rows").sort("rows", "class")["class"].to_list()
+            if len(classes) > MOST_CLASSES:
+                raise DataError(f"'{name}' has {len(classes)} values, too many to stratify by with others", WAY_OUT)
+            ranks = values.replace_strict(classes, range(len(classes)), return_dtype=pl.Int64).to_numpy()
+            rarest = np.full(len(self.weights), len(classes), dtype=np.int64)
+            np.minimum.at(rarest, self.codes, ranks)
+            states.append(rarest)
+            self.members |= {f"'{name}: {each}'": rarest == i for i, each in enumerate(classes) if each}
+        _, combined, sizes = np.unique(np.column_stack(states), axis=0, return_inverse=True, return_counts=True)
+        few = sizes[combined] < max(8, 2 * folds)
+        by_size = sorted(self.members.values(), key=lambda each: int(each.sum()))
+        stratum = combined.astype(np.int64) + len(by_size)
+        for i, members in reversed(list(enumerate(by_size))):
+            stratum[few & members] = i
+        return np.unique(stratum, return_inverse=True)[1].astype(np.int64)
 
     def _bins(self, item: Field, folds: int) -> Indices:
         """The quantile bin of each subject's largest value (a mean would hang on the order of its rows)."""
@@ -91,15 +130,18 @@ class Subjects:
             )
         return deal([keyed_order(names, self.seed)], np.bincount(sites), shares)[site_of]
 
-    def latest(self, test: float) -> Indices:
-        """0 for the subjects seen last, that together have the share `test` of the rows; 1 for the others."""
+    def latest(self, shares: Sequence[float]) -> Indices:
+        """0 for the subjects seen last, that together have the first share of the rows; 1 for those before, and so on;
+        the others get the number of shares."""
         name = self._role("time")
         last = np.full(len(self.weights), np.iinfo(np.int64).min)
         np.maximum.at(last, self.codes, self.cohort[name].to_physical().to_numpy())
         if len(last) < 2:
             raise DataError("1 subject is too few for train and test", "collect more subjects")
+        if len(last) <= len(shares):
+            raise DataError(f"{len(last)} subjects are too few for {len(shares) + 1} parts in time", "fewer folds")
         order = np.concatenate(self.strata)
-        return deal([order[np.argsort(-last[order], kind="stable")]], self.weights, [test])
+        return deal([order[np.argsort(-last[order], kind="stable")]], self.weights, list(shares))
 
     def parts(self, test: float, tune: float) -> Indices:
         """Each row's part (an index of PARTS) when all are dealt at once; a share of 0 has no part."""
@@ -169,11 +211,11 @@ class Subjects:
         count = sum(len(members) for members in strata)
         if count < least:
             raise DataError(f"{count} subjects are too few for {needs}", WAY_OUT)
-        for name, members in zip(self.classes, strata, strict=False):
-            if 0 < len(members) < least:
-                # A wrong column may hold names; a class is told where values are shared by some rows.
-                told = f"class '{name}'" if len(self.cohort) >= ROWS_A_CLASS * len(self.classes) else "a class"
-                raise DataError(f"{told} has {len(members)} subjects, too few for {needs}", WAY_OUT)
+        dealt = np.concatenate(strata)
+        for name, members in self.members.items():
+            n = int(np.count_nonzero(members[dealt]))
+            if 0 < n < least:
+                raise DataError(f"{name} has {n} subjects, too few for {needs}", WAY_OUT)
 
 
 def _refuse_missing(cohort: Cohort, name: str) -> None:

@@ -42,7 +42,7 @@ def entries() -> list[Entry]:
         found.append(
             Entry(
                 name,
-                tuple(kind.tasks),
+                tasks_of(kind),
                 kind.modality,
                 kind.extra,
                 installed(kind.extra),
@@ -52,6 +52,12 @@ def entries() -> list[Entry]:
             )
         )
     return found
+
+
+def tasks_of(kind: Any) -> tuple[str, ...]:
+    """The kinds of task a model can do: those it names, and several labels, one fit each, where it can classify."""
+    own = tuple(kind.tasks)
+    return (*own, "multilabel") if "classify" in own and "multilabel" not in own else own
 
 
 def installed(extra: str | None) -> bool:

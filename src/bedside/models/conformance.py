@@ -4,7 +4,8 @@
     check_model({"name": "my_model"}, folder=tmp_path)
 
 A model is judged inside a pipeline with its default steps, on `example()`: 240 rows of 120 subjects with numbers, a
-boolean, categories and missing values; a model of images on `example_images()`, by the rules of `conformance_images`.
+boolean, categories and missing values; one that can classify also on two labels, some of them unknown, since all that
+classifies can learn those; a model of images on `example_images()`, by the rules of `conformance_images`.
 Each rule raises NotConforming with what it found. `python -m bedside.models.conformance FOLDER …` is the fresh process
 that a saved case is loaded in.
 """
@@ -27,62 +28,26 @@ from numpy.typing import NDArray
 
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.run import Run
-from bedside.cohort.schema import Field
 from bedside.errors import BedsideError, DataError, PlanError
 from bedside.models import catalogue
 from bedside.models.digest import folder_digest
-from bedside.models.example_images import SHADES, example_images
+from bedside.models.example_images import example_images
+from bedside.models.example_tables import IMAGE_TARGETS, TARGETS, only, with_labels
+from bedside.models.example_tables import example as example
+from bedside.models.example_tables import task_of as task_of
 from bedside.models.pipeline import Pipeline
 from bedside.models.predictions import Predictions
 from bedside.models.protocol import HasTerms, HasTrees, Model
-from bedside.models.task import Classify, Regress, Task
+from bedside.models.task import Classify, Multilabel, Regress
 from bedside.models.verbatim import numbers_in
 
-TARGETS = {"event": "category", "grade": "category", "stay": "number"}
-IMAGE_TARGETS = ("blob", "shade")
 SEED = 20
 _EXACT = 1e-12
+_CLOSE = 1e-6  # one network asked in two ways
 
 
 class NotConforming(BedsideError):
     """A model breaks a rule; the message says which and how."""
-
-
-def example(rows: int = 240, seed: int = 0) -> Cohort:
-    """A cohort on which age, marker, smoker, sex and ward predict `event` (no, yes), `grade` (a, b, c) and `stay`."""
-    rng = np.random.default_rng(seed)
-    age, marker, noise = rng.normal(60, 12, rows), rng.lognormal(0, 0.6, rows), rng.normal(size=rows)
-    smoker, sex = rng.random(rows) < 0.3, rng.choice(["f", "m"], rows)
-    ward = rng.choice(["icu", "medical", "surgical"], rows, p=[0.2, 0.5, 0.3])
-    z = (age - 60) / 8 + 2.5 * np.log(marker) + 1.0 * smoker + 0.8 * (sex == "m") + 1.2 * (ward == "icu") - 0.9
-    z = z + 0.5 * rng.normal(size=rows)
-    columns = {
-        "age": pl.Series(np.where(rng.random(rows) < 0.05, np.nan, age)),
-        "marker": pl.Series(np.where(rng.random(rows) < 0.1, np.nan, marker)),
-        "noise": pl.Series(noise),
-        "smoker": pl.Series(smoker),
-        "sex": pl.Series(sex),
-        "ward": pl.Series([None if gone else w for w, gone in zip(ward, rng.random(rows) < 0.05, strict=True)]),
-        "event": pl.Series(np.where(z > 0, "yes", "no")),
-        "grade": pl.Series(np.array(["a", "b", "c"])[np.digitize(z, [-1.0, 1.0])]),
-        "stay": pl.Series(5 + z),
-    }
-    kinds = {"smoker": "boolean", "sex": "category", "ward": "category", "event": "category", "grade": "category"}
-    fields = [
-        Field(name, kinds.get(name, "number"), ("target",) if name in TARGETS else ("input",))  # type: ignore[arg-type]
-        for name in columns
-    ]
-    subject = [f"s{i // 2}" for i in range(rows)]
-    return Cohort.of(pl.DataFrame(columns), fields, subject=subject, row_id=[f"r{i:04d}" for i in range(rows)])
-
-
-def task_of(target: str) -> Task:
-    """The task of one of the examples' targets: two classes (event, blob), three (grade, shade) or a number (stay)."""
-    if target in IMAGE_TARGETS:
-        return Classify("blob", ("no", "yes"), "yes") if target == "blob" else Classify("shade", SHADES)
-    if target == "stay":
-        return Regress("stay")
-    return Classify("event", ("no", "yes"), "yes") if target == "event" else Classify("grade", ("a", "b", "c"))
 
 
 @dataclass(frozen=True)
@@ -97,8 +62,10 @@ class Case:
     def cohort(self) -> Cohort:
         """The example with this target only."""
         if self.target in IMAGE_TARGETS:
-            return _only(example_images(), self.target, IMAGE_TARGETS)
-        return _only(example(), self.target, TARGETS)
+            return only(example_images(), self.target, IMAGE_TARGETS)
+        if self.target == "labels":
+            return with_labels(example())
+        return only(example(), self.target, TARGETS)
 
     @property
     def train(self) -> Cohort:
@@ -201,7 +168,7 @@ def takes_missing_and_unseen(case: Case) -> None:
 
 def three_rows(case: Case) -> None:
     """Three rows are learnt from, or refused as data."""
-    rows = case.train.frame[case.target].arg_unique().to_list()[:3]
+    rows = case.train.frame[task_of(case.target).targets[0]].arg_unique().to_list()[:3]
     rows += [i for i in range(3) if i not in rows][: 3 - len(rows)]
     with suppress(DataError):
         case.fit(case.train.take(rows)).predict(case.test)
@@ -209,11 +176,14 @@ def three_rows(case: Case) -> None:
 
 def one_class_is_refused(case: Case) -> None:
     """One class only is refused as data; one value only is refused or predicted."""
-    first = case.train.frame[case.target][0]
-    same = case.train.derive(case.train.frame.with_columns(pl.lit(first).alias(case.target)))
+    target = task_of(case.target).targets[-1]
+    first = case.train.frame[target].drop_nulls()[0]
+    same = case.train.derive(case.train.frame.with_columns(pl.lit(first).alias(target)))
     try:
         case.fit(same).predict(case.test)
-    except DataError:
+    except DataError as error:
+        if target not in str(error):
+            raise NotConforming(f"'{target}' has one class, and the error names another: {error}") from None
         return
     if case.target != "stay":
         raise NotConforming("one class was learnt from without complaint")
@@ -250,14 +220,39 @@ def refuses_an_unknown_parameter(case: Case) -> None:
 
 def explanations_add_up(case: Case) -> None:
     """Terms or SHAP values, where it has them, add up to its score on the scale it names."""
-    model, task = case.fitted.model, task_of(case.target)
-    prepared = case.fitted.prepare(case.test)
+    task = task_of(case.target)
+    if isinstance(task, Multilabel):
+        for name in task.targets:
+            _explained(case.fitted.of_label(name), case)
+    else:
+        _explained(case.fitted, case)
+
+
+def labels_are_fitted_alone(case: Case) -> None:
+    """Of several labels, each is answered as by `of_label`, rows that know none are refused, and a row that knows one
+    tells nothing of the others."""
+    task = task_of(case.target)
+    if not isinstance(task, Multilabel):
+        return
+    for name in task.targets:
+        same(case.fitted.of_label(name).predict(case.test), case.predictions.of_label(name), _CLOSE, f"for '{name}'")
+    nothing = case.train.frame.with_columns([pl.lit(None, case.train.frame.schema[n]).alias(n) for n in task.targets])
+    try:
+        case.fit(case.train.derive(nothing))
+    except DataError:
+        return
+    raise NotConforming("rows that know no label were learnt from without complaint")
+
+
+def _explained(fitted: Pipeline, case: Case) -> None:
+    model, task, predictions = fitted.model, fitted.task, fitted.predict(case.test)
+    prepared = fitted.prepare(case.test)
     if isinstance(model, HasTerms) and (isinstance(task, Regress) or task.binary):
         names, parts, base = model.terms(prepared)
-        _adds_up(names, parts, base, _on_scale(case.predictions, "link"))
+        _adds_up(names, parts, base, _on_scale(predictions, "link"))
     if isinstance(model, HasTrees) and (isinstance(task, Regress) or task.binary):
         names, parts, base = model.contributions(prepared)
-        _adds_up(names, parts, base, _on_scale(case.predictions, getattr(model, "contribution_scale", "link")))
+        _adds_up(names, parts, base, _on_scale(predictions, getattr(model, "contribution_scale", "link")))
 
 
 def keeps_no_row(case: Case) -> None:
@@ -273,7 +268,7 @@ def keeps_no_row(case: Case) -> None:
         return
     folder = case.saved("fitted", pipeline)
     everything = {**_continuous(case.train), **_continuous(pipeline.prepare(case.train))}
-    learnt = _continuous(case.train.keeping([case.target]), target=True)
+    learnt = _continuous(case.train.keeping(task_of(case.target).targets), target=True)
     stored = numbers_in(folder / "model")
     for name, values in {**everything, **learnt}.items():
         if (count := _found(values, stored)) > 0:
@@ -300,6 +295,7 @@ RULES: dict[str, Callable[[Case], None]] = {
         leaves_its_input_alone,
         refuses_an_unknown_parameter,
         explanations_add_up,
+        labels_are_fitted_alone,
         keeps_no_row,
     )
 }
@@ -310,8 +306,8 @@ def targets_of(spec: Any) -> list[str]:
     model = catalogue.build(spec)
     if model.modality == "image":
         return list(IMAGE_TARGETS)
-    wanted = {"classify": ["event", "grade"], "regress": ["stay"]}
-    return [target for kind in model.tasks for target in wanted.get(kind, [])]
+    wanted = {"classify": ["event", "grade"], "regress": ["stay"], "multilabel": ["labels"]}
+    return [target for kind in catalogue.tasks_of(model) for target in wanted.get(kind, [])]
 
 
 def rules_of(spec: Any) -> dict[str, Callable[[Case], None]]:
@@ -374,10 +370,6 @@ def _main(folders: Sequence[str]) -> None:
         (folder / "fresh.json").write_text(json.dumps({"digest": digest}))
 
 
-def _only(cohort: Cohort, target: str, targets: Iterable[str]) -> Cohort:
-    return cohort.keeping([name for name in cohort.schema.names if name == target or name not in targets])
-
-
 def _continuous(cohort: Cohort, *, target: bool = False) -> dict[str, NDArray[np.float64]]:
     """The known values of the numeric inputs (or targets) of which nine in ten are distinct and not whole, by name."""
     found = {}
@@ -394,6 +386,8 @@ def _found(values: NDArray[np.float64], stored: NDArray[np.float64]) -> int:
     """How many values stand among the stored numbers, in double or in single precision."""
     with np.errstate(over="ignore"):  # a number that is too large for single precision is no value of a patient
         single = stored.astype(np.float32)
+    # A number of more digits than single precision has was never one: that it rounds to a patient's is chance.
+    single = single[(single == stored) | (np.array([float(f"{each:.9g}") for each in stored]) == stored)]
     return int((np.isin(values, stored) | np.isin(values.astype(np.float32), single)).sum())
 
 
@@ -401,6 +395,8 @@ def _loss(case: Case, predictions: Predictions) -> float:
     """Brier score (which, unlike the log loss, forgives an uncalibrated 0) or mean squared error on the test rows."""
     task = task_of(case.target)
     y = task.truth(case.test)
+    if isinstance(task, Multilabel):
+        return float(((predictions.probabilities - y) ** 2)[y >= 0].mean())
     if isinstance(task, Classify):
         truth = np.eye(len(task.classes))[y.astype(np.int64)]
         return float(((predictions.probabilities - truth) ** 2).sum(axis=1).mean())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -16,7 +16,7 @@ from bedside.cohort.run import Run
 from bedside.cohort.schema import RESERVED, Schema, physical_type
 from bedside.errors import DataError, MissingExtra, PlanError
 from bedside.evidence.estimate import Finding
-from bedside.models import catalogue
+from bedside.models import catalogue, per_label
 from bedside.models.calibrate import Calibration, fit_calibration, method_of
 from bedside.models.digest import check_files, file_digests, read_listing, write_listing
 from bedside.models.observed import draw, observe, outside
@@ -24,7 +24,7 @@ from bedside.models.predictions import Predictions
 from bedside.models.protocol import Exports, SpendsMinutes
 from bedside.models.rows import in_row_order, row_weights, target
 from bedside.models.saved import not_fitted
-from bedside.models.task import Classify, Task, task_from_json
+from bedside.models.task import Classify, Multilabel, Task, task_from_json
 from bedside.models.threshold import Threshold, choose, rule_of
 from bedside.models.tuning import Tuned, Tuning, tune
 from bedside.prepare import steps as steps_of
@@ -38,11 +38,33 @@ _NEVER = frozenset({"target", "event"})
 
 
 @dataclass(frozen=True)
+class Operating:
+    """How one label is answered: its calibration, and its threshold."""
+
+    calibration: Calibration
+    threshold: Threshold | None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "calibration": self.calibration.to_json(),
+            "threshold": None if self.threshold is None else self.threshold.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Operating:
+        """The inverse of `to_json`."""
+        threshold = None if data["threshold"] is None else Threshold.from_json(data["threshold"])
+        return cls(Calibration.from_json(data["calibration"]), threshold)
+
+
+@dataclass(frozen=True)
 class Fitted:
     """What fitting leaves: the parts of the pipeline, and what is known of the rows it was fitted on.
 
     `observed` is `observed.observe` of train, `schema` that of train with all its fields, `n_rows` and `n_subjects`
     count train. `calibration` is "none" and `threshold` None for a number; `threshold` is None for three classes too.
+    Of several labels each has its own, under its name in `labels`.
     """
 
     task: Task
@@ -56,10 +78,12 @@ class Fitted:
     calibration: Calibration = Calibration("none")  # noqa: RUF009 (frozen)
     threshold: Threshold | None = None
     findings: tuple[Finding, ...] = ()
+    labels: Mapping[str, Operating] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, without what steps and model save themselves."""
         parameters = self.model.parameters() if hasattr(self.model, "parameters") else {}
+        labels = {name: each.to_json() for name, each in self.labels.items()}
         return {
             "task": self.task.to_json(),
             "schema": self.schema.to_json(),
@@ -72,6 +96,7 @@ class Fitted:
             "calibration": self.calibration.to_json(),
             "threshold": None if self.threshold is None else self.threshold.to_json(),
             "findings": [item.to_json() for item in self.findings],
+            **({"labels": labels} if labels else {}),
         }
 
     @classmethod
@@ -89,6 +114,7 @@ class Fitted:
             calibration=Calibration.from_json(data["calibration"]),
             threshold=None if data["threshold"] is None else Threshold.from_json(data["threshold"]),
             findings=tuple(Finding.from_json(item) for item in data["findings"]),
+            labels={name: Operating.from_json(each) for name, each in data.get("labels", {}).items()},
         )
 
 
@@ -130,12 +156,13 @@ class Pipeline:
         """
         train = in_row_order(train)
         search = None if search is None or len(search) == 0 else search
-        model, tuned = catalogue.build(self.asked["model"]), None
+        unfitted, tuned = catalogue.build(self.asked["model"]), None
+        model = per_label.for_task(unfitted, task)
         target(train, task, model.name)  # a missing target or a single class is refused before anything is fitted
         if self.asked["tuning"] is not None:
             tuning = Tuning.of(self.asked["tuning"], run)
             tuned = tune(self.asked["model"], self.asked["steps"], train, search, task=task, run=run, tuning=tuning)
-            model = type(model)(**tuned.best)
+            model = per_label.for_task(type(unfitted)(**tuned.best), task)
         steps = steps_of.fit_all(self.asked["steps"], train, run)
         aside = None if search is None else steps_of.apply_all(steps, search)
         model.fit(steps_of.apply_all(steps, train), aside, task=task, run=run)
@@ -143,43 +170,90 @@ class Pipeline:
         fitted = Fitted(
             task, train.schema, observe(train), len(train), train.n_subjects, steps, model, tuned, findings=findings
         )
-        self.fitted_ = self._calibrated(fitted, task, calibrate) if isinstance(task, Classify) else fitted
+        self.fitted_ = self._decided(fitted, task, calibrate)
         return self
 
-    def _calibrated(self, fitted: Fitted, task: Classify, calibrate: Cohort | None) -> Fitted:
-        rule, _ = rule_of(self.asked["threshold"])
+    def _decided(self, fitted: Fitted, task: Task, calibrate: Cohort | None) -> Fitted:
+        """With calibration and threshold, of each label its own from the rows that know it; a number needs none."""
+        if isinstance(task, Classify):
+            y, p, w = self._aside(fitted, calibrate, task)
+            made, found = self._calibrated(y, p, w, task)
+            findings = (*fitted.findings, *found)
+            return replace(fitted, calibration=made.calibration, threshold=made.threshold, findings=findings)
+        if not isinstance(task, Multilabel):
+            return fitted
+        ys, ps, weights = self._aside(fitted, calibrate, task)
+        labels, findings = {}, fitted.findings
+        for i, label in enumerate(task.labels):
+            known = ys[:, i] >= 0
+            event, w = ps[known, i], None if weights is None else weights[known]
+            try:
+                made, found = self._calibrated(ys[known, i], np.column_stack([1 - event, event]), w, label)
+            except (DataError, PlanError) as error:
+                raise type(error)(f"label '{label.target}': {error.what}", error.way_out) from None
+            labels[label.target] = made
+            said = (replace(item, values={**item.values, "label": label.target}) for item in found)
+            findings = (*findings, *said)
+        return replace(fitted, labels=labels, findings=findings)
+
+    def _aside(self, fitted: Fitted, calibrate: Cohort | None, task: Classify | Multilabel) -> tuple[Any, Any, Any]:
+        """Truth, raw probabilities and weights (or None) of the rows to calibrate on, without rows where none are."""
         if calibrate is None or len(calibrate) == 0:
+            if isinstance(task, Classify):
+                return np.zeros(0, dtype=np.int64), np.zeros((0, len(task.classes))), None
+            return np.zeros((0, len(task.labels)), dtype=np.int64), np.zeros((0, len(task.labels))), None
+        y = target(calibrate, task, "calibration", one_class=True).astype(np.int64)
+        return y, fitted.model.predict(_prepared(fitted, calibrate)).probabilities, row_weights(calibrate)
+
+    def _calibrated(self, y: Any, p: Any, w: Any, task: Classify) -> tuple[Operating, tuple[Finding, ...]]:
+        rule, _ = rule_of(self.asked["threshold"])
+        if len(y) == 0:
             if self.asked["calibration"] != "none":
                 raise PlanError(
                     "there are no rows to calibrate on", "give the split a tune share, or calibration: none"
                 )
             if task.binary and rule not in ("value", "cost"):
                 raise PlanError(f"there are no rows to choose a threshold by {rule} on", "give the split a tune share")
-            p, y, w = np.zeros((0, len(task.classes))), np.zeros(0, dtype=np.int64), None
-        else:
-            y = target(calibrate, task, "calibration", one_class=True).astype(np.int64)
-            p, w = fitted.model.predict(_prepared(fitted, calibrate)).probabilities, row_weights(calibrate)
         calibration, found = fit_calibration(self.asked["calibration"], p, y, task, w)
         threshold = choose(self.asked["threshold"], calibration.apply(p)[:, 1], y, task, w) if task.binary else None
-        return replace(fitted, calibration=calibration, threshold=threshold, findings=(*fitted.findings, *found))
+        return Operating(calibration, threshold), found
 
     def predict(self, cohort: Cohort, *, out: Store | None = None) -> Predictions:
         """Calibrated predictions, with `raw:<column>` before calibration, `call`, and `threshold` for two classes.
 
-        Raises DataError naming the input fields that the cohort lacks or holds as another kind.
+        Of several labels, each has its own `call:<label>` and `threshold:<label>`. Raises DataError naming the input
+        fields that the cohort lacks or holds as another kind.
         """
-        task, threshold = self.fitted.task, self.fitted.threshold
+        fitted = self.fitted
         raw: Predictions = self.model.predict(self.prepare(cohort), out=out)
-        if not isinstance(task, Classify):
-            return raw
-        p = self.fitted.calibration.apply(raw.probabilities)
-        columns = {f"raw:{name}": raw.frame[name] for name in task.columns}
-        index = p.argmax(axis=1)
-        if threshold is not None:
-            index = (p[:, 1] >= threshold.value).astype(np.int64)
-            columns["threshold"] = pl.Series(np.full(len(cohort), threshold.value))
-        columns["call"] = pl.Series([task.classes[i] for i in index], dtype=pl.String)
-        return Predictions.of_probabilities(task, raw.frame["row_id"], p).with_columns(**columns)
+        if isinstance(fitted.task, Classify):
+            return _called(raw, fitted.task, Operating(fitted.calibration, fitted.threshold))
+        if isinstance(fitted.task, Multilabel):
+            pieces = [
+                _called(raw.of_label(label.target), label, fitted.labels[label.target]) for label in fitted.task.labels
+            ]
+            return Predictions.of_labels(fitted.task, pieces)
+        return raw
+
+    def of_label(self, name: str) -> Pipeline:
+        """The fitted pipeline of one label: of two classes, with the same steps. Raises DataError for a wrong name."""
+        fitted = self.fitted
+        labels = fitted.task.labels if isinstance(fitted.task, Multilabel) else ()
+        label = next((each for each in labels if each.target == name), None)
+        if label is None:
+            known = ", ".join(each.target for each in labels) or "none"
+            raise DataError(f"no label is called '{name}'", f"labels: {known}")
+        alone = copy.copy(self)
+        own = fitted.labels[name]
+        alone.fitted_ = replace(
+            fitted,
+            task=label,
+            model=fitted.model.of_label(name),
+            calibration=own.calibration,
+            threshold=own.threshold,
+            labels={},
+        )
+        return alone
 
     def prepare(self, cohort: Cohort) -> Cohort:
         """The cohort as the model sees it: the fields it was fitted on (never the target), after all steps."""
@@ -270,9 +344,21 @@ class Pipeline:
             raise MissingExtra(kind.extra, f"the model '{kind.name}'")
         pipeline = cls.__new__(cls)
         pipeline.asked = data["asked"]  # not built: what was asked may need more than what was learnt
-        model = kind.load(folder / "model")
+        model = per_label.load(kind, folder / "model")
         pipeline.fitted_ = Fitted.from_json(data["fitted"], steps_of.load_all(folder / "steps"), model)
         return pipeline
+
+
+def _called(raw: Predictions, task: Classify, operating: Operating) -> Predictions:
+    """Raw probabilities calibrated, with the class called."""
+    p = operating.calibration.apply(raw.probabilities)
+    columns = {f"raw:{name}": raw.frame[name] for name in task.columns}
+    index = p.argmax(axis=1)
+    if operating.threshold is not None:
+        index = (p[:, 1] >= operating.threshold.value).astype(np.int64)
+        columns["threshold"] = pl.Series(np.full(len(raw), operating.threshold.value))
+    columns["call"] = pl.Series([task.classes[i] for i in index], dtype=pl.String)
+    return Predictions.of_probabilities(task, raw.frame["row_id"], p).with_columns(**columns)
 
 
 def _prepared(fitted: Fitted, cohort: Cohort) -> Cohort:

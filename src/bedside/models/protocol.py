@@ -20,7 +20,8 @@ class Model(Protocol):
     """Learns from a cohort and predicts for one. Fitted state is saved without pickle.
 
     `__init__(**params)` only stores its parameters. Class attributes tell the catalogue what it is without importing
-    its library: `name`, `tasks` (task kinds), `modality`, `extra` (pip extra or None), `default_steps` (a list of
+    its library: `name`, `tasks` (task kinds; one that can classify is fitted once a label for `multilabel` unless it
+    names that too, and then it has `of_label`), `modality`, `extra` (pip extra or None), `default_steps` (a list of
     step specs put before it when the plan names none), `interpretable`, `keeps_rows`, `summary` (English, Chinese),
     and optionally `default_calibration`: a spec other than "auto", such as "none" where probabilities come from a
     likelihood.
@@ -50,6 +51,15 @@ class Model(Protocol):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """The inverse of `save`. Raises IntegrityError for a type off the allow-list."""
+        ...
+
+
+@runtime_checkable
+class HasLabels(Protocol):
+    """A fitted model of several labels, each of which can be looked at alone."""
+
+    def of_label(self, name: str) -> Any:
+        """A model of two classes: that label's, with what explains it (terms, trees, network) where there is any."""
         ...
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bedside.cohort.cohort import Cohort
 from bedside.errors import DataError, PlanError
-from bedside.models.task import Classify, Task
+from bedside.models.task import Classify, Multilabel, Task
 
 ClassWeight = Literal["balanced", "costs"] | Mapping[str, float] | None
 
@@ -24,8 +24,14 @@ def in_row_order(cohort: Cohort) -> Cohort:
 
 def target(cohort: Cohort, task: Task, who: str, *, one_class: bool = False) -> NDArray[np.int64] | NDArray[np.float64]:
     """Class codes or values, shape (rows,); raises DataError for a missing or unknown target, no rows, or (unless
-    `one_class` may be) a single class."""
+    `one_class` may be) a single class.
+
+    Of labels 1, 0 or −1 (unknown), shape (rows, labels): only a row that knows none is refused, and a label that has
+    one class only in the rows that know it is named.
+    """
     y = task.truth(cohort)
+    if isinstance(task, Multilabel):
+        return _labels(task, y.astype(np.int64), who, one_class=one_class)
     unknown = int((y < 0).sum()) if isinstance(task, Classify) else int(np.isnan(y).sum())
     if unknown:
         raise DataError(
@@ -40,6 +46,24 @@ def target(cohort: Cohort, task: Task, who: str, *, one_class: bool = False) -> 
             f"all {len(y)} rows given to '{who}' have one class of '{task.target}': {found}",
             "a classifier needs both; use more rows, fewer folds, or stratify the split",
         )
+    return y
+
+
+def _labels(task: Multilabel, y: NDArray[np.int64], who: str, *, one_class: bool) -> NDArray[np.int64]:
+    if len(y) == 0:
+        raise DataError(f"'{who}' was given no rows to learn from")
+    unknown = int((y < 0).all(axis=1).sum())
+    if unknown:
+        names = ", ".join(task.targets)
+        raise DataError(f"{unknown} of {len(y)} rows given to '{who}' know none of the labels {names}", "drop them")
+    for label, column in zip(task.labels, y.T, strict=True):
+        known = column[column >= 0]
+        if not one_class and len(np.unique(known)) < 2:
+            found = "no value" if len(known) == 0 else f"one class: {label.classes[int(known[0])]}"
+            raise DataError(
+                f"label '{label.target}' has {found}, in all {len(known)} rows given to '{who}' that know it",
+                "leave the label out, or use more rows, fewer folds, or a larger share",
+            )
     return y
 
 

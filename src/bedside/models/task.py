@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,6 +71,16 @@ class Classify:
         return cls(target, tuple(found), positive if len(found) == 2 else None, risk, costs)
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """The target field."""
+        return (self.target,)
+
+    @property
+    def strata(self) -> str:
+        """The field that a split is balanced by."""
+        return self.target
+
+    @property
     def binary(self) -> bool:
         """Whether there are two classes."""
         return len(self.classes) == 2
@@ -119,6 +129,16 @@ class Regress:
         return cls(target, item.unit, risk)
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """The target field."""
+        return (self.target,)
+
+    @property
+    def strata(self) -> str:
+        """The field that a split is balanced by."""
+        return self.target
+
+    @property
     def columns(self) -> dict[str, pl.DataType]:
         """The prediction column: `value`."""
         return {"value": pl.Float64()}
@@ -132,7 +152,72 @@ class Regress:
         return {"kind": self.kind, "target": self.target, "unit": self.unit, "risk": self.risk}
 
 
-Task = Classify | Regress
+@dataclass(frozen=True)
+class Multilabel:
+    """Predict of each of several labels whether it applies to a row; any number of them may.
+
+    Each label is a task of two classes with a target field of its own, by whose name it is called. A label may be
+    unknown in a row: the row then counts for the others only.
+    """
+
+    labels: tuple[Classify, ...]
+    risk: Risk = "high"
+    kind: Literal["multilabel"] = "multilabel"
+
+    @classmethod
+    def of(
+        cls,
+        cohort: Cohort,
+        targets: Sequence[str],
+        positive: str | Mapping[str, str] | None = None,
+        *,
+        risk: Risk = "high",
+        costs: Mapping[str, float] | None = None,
+    ) -> Multilabel:
+        """The task with each label's classes read from a cohort; `positive` is one for all, or by label.
+
+        Raises DataError for fewer than two labels, and for a label that does not hold two values.
+        """
+        names = list(targets)
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise DataError(f"{names} are not two or more different labels", "name one field alone to classify by it")
+        tasks = []
+        for name in names:
+            event = positive.get(name) if isinstance(positive, Mapping) else positive
+            task = Classify.of(cohort, name, event, risk=risk, costs=costs)
+            if not task.binary:
+                raise DataError(
+                    f"label '{name}' holds {len(task.classes)} classes, and a label applies or does not",
+                    f"make it a field of two values, or classify by '{name}' alone",
+                )
+            tasks.append(task)
+        return cls(tuple(tasks), risk)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target fields, which are the labels' names."""
+        return tuple(task.target for task in self.labels)
+
+    @property
+    def strata(self) -> list[str]:
+        """The fields whose combinations a split is balanced by."""
+        return list(self.targets)
+
+    @property
+    def columns(self) -> dict[str, pl.DataType]:
+        """The prediction columns: for each label the probability that it applies."""
+        return {f"p:{name}": pl.Float64() for name in self.targets}
+
+    def truth(self, cohort: Cohort) -> NDArray[np.int64]:
+        """1 where a label applies, 0 where not, −1 where that is unknown, shape (rows, labels)."""
+        return np.column_stack([task.truth(cohort) for task in self.labels])
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"kind": self.kind, "labels": [task.to_json() for task in self.labels], "risk": self.risk}
+
+
+Task = Classify | Regress | Multilabel
 
 
 def task_from_json(data: Mapping[str, Any]) -> Task:
@@ -142,4 +227,7 @@ def task_from_json(data: Mapping[str, Any]) -> Task:
         return Classify(**{**values, "classes": tuple(values["classes"])})
     if data["kind"] == "regress":
         return Regress(**values)
-    raise DataError(f"unknown task kind '{data['kind']}'", "classify or regress")
+    if data["kind"] == "multilabel":
+        labels = tuple(task for each in values["labels"] if isinstance(task := task_from_json(each), Classify))
+        return Multilabel(labels, values["risk"])
+    raise DataError(f"unknown task kind '{data['kind']}'", "classify, multilabel or regress")

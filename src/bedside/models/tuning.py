@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bedside.cohort import plugins
 from bedside.cohort.cohort import Cohort
@@ -20,9 +21,11 @@ from bedside.cohort.run import Run
 from bedside.cohort.split import k_fold
 from bedside.errors import BedsideError, MissingExtra, PlanError
 from bedside.models import catalogue
+from bedside.models.per_label import for_task
+from bedside.models.predictions import Predictions
 from bedside.models.protocol import SpendsMinutes
 from bedside.models.rows import row_weights
-from bedside.models.task import Classify, Task
+from bedside.models.task import Classify, Multilabel, Regress, Task
 from bedside.prepare import steps as steps_of
 
 MAX_TRIALS = 500
@@ -118,7 +121,7 @@ def tune(
         study.tell(trial, loss)
         table.append({"parameters": parameters, "loss": loss})
     best = min(table, key=lambda row: row["loss"])["parameters"]
-    return Tuned(best, "log_loss" if isinstance(task, Classify) else "mean_squared_error", tuning.folds, tuple(table))
+    return Tuned(best, "mean_squared_error" if isinstance(task, Regress) else "log_loss", tuning.folds, tuple(table))
 
 
 def _losses(
@@ -128,7 +131,7 @@ def _losses(
 
     What does not depend on them is done once; minutes among them become epochs at the first fit.
     """
-    stratify = task.target if isinstance(task, Classify) else None
+    stratify = None if isinstance(task, Regress) else task.strata
     prepared = []
     for fold in k_fold(train, folds=folds, tune=0.0, stratify=stratify, seed=run.seed).folds:
         fitted = steps_of.fit_all(steps, train.take(fold.train), run)
@@ -145,20 +148,28 @@ def _losses(
         kind = plugins.load("models", name)
         total, weight = 0.0, 0.0
         for inside, aside, outside in prepared:
-            model = kind(**parameters).fit(inside, aside, task=task, run=run)
+            model = for_task(kind(**parameters), task).fit(inside, aside, task=task, run=run)
             if isinstance(model, SpendsMinutes):
                 parameters = {**parameters, **model.spent()}
-            found, y = model.predict(outside), task.truth(outside)
-            if isinstance(task, Classify):
-                each = -np.log(np.clip(found.probabilities[np.arange(len(y)), y.astype(np.int64)], _FLOOR, 1))
-            else:
-                each = (found.score - y) ** 2
-            own = row_weights(outside)
-            w = np.ones(len(y)) if own is None else own
+            each, w = _each_loss(model.predict(outside), outside, task)
             total, weight = total + float((each * w).sum()), weight + float(w.sum())
         return total / weight, parameters
 
     return loss
+
+
+def _each_loss(found: Predictions, cohort: Cohort, task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Log loss of each row (of each label it knows, one under the other), or squared error; and the weights."""
+    given = row_weights(cohort)
+    w = np.ones(len(cohort)) if given is None else given
+    if isinstance(task, Multilabel):
+        y, p = task.truth(cohort), found.probabilities
+        own, w = np.where(y == 1, p, 1 - p)[y >= 0], np.repeat(w[:, None], y.shape[1], axis=1)[y >= 0]
+    elif isinstance(task, Classify):
+        own = found.probabilities[np.arange(len(cohort)), task.truth(cohort)]
+    else:
+        return np.asarray((found.score - task.truth(cohort)) ** 2), w
+    return np.asarray(-np.log(np.clip(own, _FLOOR, 1))), w
 
 
 def _study(seed: int) -> Any:

@@ -101,7 +101,8 @@ def compare(a: Path, b: Path, *, seed: int = 0) -> Comparison:
 
 def _question(side: Side) -> tuple[Any, ...]:
     task = side.facts["task"]
-    return task["kind"], task["target"], task.get("classes")
+    asked = [(each["target"], each.get("classes")) for each in task.get("labels", [task])]
+    return task["kind"], asked
 
 
 def _key(item: Estimate) -> str:

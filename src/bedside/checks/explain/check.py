@@ -50,6 +50,7 @@ class Explain:
         "importance_stability",
         "additivity_error",
         *heat_maps.METRICS,
+        *heat_maps.MASK_METRICS,
     )
     looks_at: ClassVar[LooksAt] = "inputs"
     main: ClassVar[str] = "method"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bedside.checks.assemble import attempt, column, finding
+from bedside.checks.explain import in_mask
 from bedside.checks.explain import maps as tests
 from bedside.checks.explain.attribution import IntegratedGradients, Occlusion
 from bedside.checks.explain.cam import GradCAM, GradCAMPlusPlus, ScoreCAM
@@ -21,6 +22,7 @@ from bedside.errors import PlanError
 from bedside.evidence.estimate import Estimate, Evidence, Figure
 from bedside.evidence.metrics.interval import Interval
 from bedside.evidence.metrics.mean import mean
+from bedside.evidence.metrics.proportions import proportion
 from bedside.models.imaging.network import HasNetwork, as_network
 from bedside.models.seeded import uniforms, with_threads
 from bedside.models.task import Classify, Task
@@ -29,6 +31,8 @@ METHODS: dict[str, type[Saliency]] = {
     each.name: each for each in (GradCAM, GradCAMPlusPlus, ScoreCAM, IntegratedGradients, Occlusion)
 }
 METRICS = ("heat_randomisation", "heat_stability", "heat_deletion", "heat_insertion", "heat_border")
+MASK_METRICS = in_mask.METRICS  # where the cohort has masks
+SHARES = ("heat_border", "heat_in_mask", "mask_area")
 CALLED = "called"
 NOISE = 0.1  # in spreads of the training pixels
 BORDER = 0.1  # of each side
@@ -93,12 +97,14 @@ def heat_maps(
             "heat_insertion": curves["insertion_hottest"][1] - curves["insertion_random"][1],
             "heat_border": trial.border(),
         }
+        masks = in_mask.masks_seen(seen, prepared, network)
+        heat = trial.heat()
     by = _Means(seen, level, {"explained_by": method.name, **({} if asked.of == CALLED else {"class": asked.of})})
     estimates = [by.estimate(name, each) for name, each in values.items()]
     flat = int((np.ptp(trial.maps.reshape(len(seen), -1), axis=1) == 0).sum())
     said = [finding(f"explained_by_{method.name}", "info", rows=len(seen), flat=flat)]
     if asked.of != CALLED:
-        said.append(finding("heat_maps_of_class", "info", label=asked.of))
+        said.append(finding("heat_maps_of_class", "info", explained=asked.of))
     if len(seen) < min(asked.images, len(cohort)):
         said.append(finding("heat_maps_bounded", "info", rows=len(seen), asked=asked.images, passes=passes))
     by_name = {item.metric: item for item in estimates}
@@ -106,6 +112,12 @@ def heat_maps(
         said.append(finding("heat_ignores_weights", "caution"))
     if _above(by_name["heat_border"], BORDER_AREA):
         said.append(finding("heat_looks_at_border", "caution", share=by_name["heat_border"].value, area=BORDER_AREA))
+    for name, mask in masks.items():
+        found = by.of_mask(name, in_mask.against_mask(heat, trial.covered, mask))
+        estimates += found
+        share, area, gain, _ = found
+        if gain.value is not None and not _above(gain, 0.0):
+            said.append(finding("heat_misses_mask", "caution", mask=name, share=share.value, area=area.value))
     p = predictions.probabilities[np.arange(len(seen)), trial.classes]
     figures = [
         figure for figure in (mean_pictures(trial.shown(), trial.maps, trial.classes, p, task),) if figure is not None
@@ -191,28 +203,26 @@ class Trial:
             found[f"{name}_random"] = np.mean([curves(full, empty, order) for order in random], axis=0)
         return {name: (each, tests.area(each)) for name, each in found.items()}
 
+    def heat(self) -> Maps:
+        """The maps at the size of the inputs, on the picture only."""
+        return tests.enlarged(self.maps, *self.x.shape[2:]) * self.covered
+
     def border(self) -> Maps:
         """Share of the heat on the picture that lies in the outer tenth of each of its sides."""
-        large = tests.enlarged(self.maps, *self.x.shape[2:]) * self.covered
         inner = np.zeros_like(self.covered)
         for row, covered in enumerate(self.covered):
             spans = [np.flatnonzero(covered.any(axis=axis)) for axis in (1, 0)]
             margins = [round(BORDER * len(span)) for span in spans]
             rows, columns = (span[m : len(span) - m] for span, m in zip(spans, margins, strict=True))
             inner[row][np.ix_(rows, columns)] = True
-        return _share(large, inner)
+        heat = self.heat()
+        outside, total = (heat * ~inner).sum(axis=(1, 2)), heat.sum(axis=(1, 2))
+        return np.divide(outside, total, out=np.full(len(total), np.nan), where=total > 0)
 
     def _generator(self, row: int, use: int) -> np.random.Generator:
         """A generator of the row's own, so that nothing depends on which rows stand beside it."""
         drawn = uniforms(2, self.seed, "heat_maps", use, self.row_ids[row])
         return np.random.default_rng([int(each * 2**53) for each in drawn])
-
-
-def _share(heat: Maps, inner: NDArray[np.bool_]) -> Maps:
-    """Of each heat (n, h, w) the share that is not inside, NaN where there is none."""
-    total = heat.sum(axis=(1, 2))
-    outside = (heat * ~inner).sum(axis=(1, 2))
-    return np.divide(outside, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
 @dataclass(frozen=True)
@@ -232,8 +242,21 @@ class _Means:
     def estimate(self, name: str, values: Maps) -> Estimate:
         """As an estimate, or why there is none."""
         counts = {"n_rows": len(self.cohort), "n_subjects": self.cohort.n_subjects}
-        floor = 0.0 if name == "heat_border" else -1.0
+        floor = 0.0 if name in SHARES else -1.0
         return attempt(name, lambda: self.interval(values, floor), self.level, otherwise=counts, at=self.at)
+
+    def of_mask(self, mask: str, values: dict[str, Maps]) -> list[Estimate]:
+        """Those of one mask field, of the rows that have it; whether the hottest place is inside is counted."""
+        own = replace(self, at={**self.at, "mask": mask})
+        *means, (pointing, hit) = values.items()
+        known = ~np.isnan(hit)
+        counts = {"n_rows": int(known.sum()), "n_subjects": len(np.unique(self.cohort.subject_codes[known]))}
+
+        def counted() -> Interval:
+            return proportion(hit[known] > 0, level=self.level, subject=self.cohort.subject_codes[known])
+
+        found = [own.estimate(name, each) for name, each in means]
+        return [*found, attempt(pointing, counted, self.level, otherwise=counts, at=own.at)]
 
     def limits(self, values: Maps, floor: float) -> tuple[float, float, float]:
         """Mean, low, high; NaN where there is none."""

@@ -1,13 +1,19 @@
-"""Nearest cases: the training rows most like a row, by a distance over all its inputs."""
+"""Nearest cases: the training rows most like a row, by a distance over all its inputs, or as a network sees images.
+
+Training rows are patients: what these return stays in the site's store (DESIGN §4.6), and no evidence, report or
+release holds any of it.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from bedside.cohort.cohort import Cohort
-from bedside.errors import DataError
+from bedside.errors import DataError, PlanError
 
 BLOCK = 256
 
@@ -17,11 +23,9 @@ def nearest(train: Cohort, rows: Cohort, k: int = 5) -> tuple[NDArray[np.int64],
 
     The heterogeneous Euclidean distance over the inputs of `train`: numbers and times in standard deviations of
     `train`, categories and booleans 0 or 1, 1 where one of the two is missing. Source: Wilson and Martinez 1997.
-    Training rows are patients: what this returns stays in the site's store. Raises DataError for too few rows or no
-    usable input.
+    Raises DataError for too few rows or no usable input.
     """
-    if not 1 <= k <= len(train):
-        raise DataError(f"{k} nearest of {len(train)} training rows", "choose k between 1 and the number of rows")
+    _refuse_k(k, train)
     numbers = [item.name for item in train.schema.inputs if item.kind in ("number", "time")]
     levels = [item.name for item in train.schema.inputs if item.kind in ("category", "ordinal", "boolean")]
     if not numbers and not levels:
@@ -45,6 +49,52 @@ def nearest(train: Cohort, rows: Cohort, k: int = 5) -> tuple[NDArray[np.int64],
         positions[block] = order
         distances[block] = np.sqrt(np.take_along_axis(square, order, axis=1))
     return positions, distances
+
+
+def nearest_images(
+    model: Any, train: Cohort, rows: Cohort, k: int = 5
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Positions in `train` (rows, k) and distances (rows, k), nearest first, ties in train's order.
+
+    The distance is 1 − the cosine of two `embeddings`: 0 for images that the network cannot tell apart, 1 for images
+    that share no feature. Source: Papernot and McDaniel 2018. Raises DataError for too few rows, PlanError for a model
+    that is no network.
+    """
+    _refuse_k(k, train)
+    base, query = (_unit(embeddings(model, cohort)) for cohort in (train, rows))
+    distance = np.clip(1 - query @ base.T, 0.0, 2.0)
+    order = np.argsort(np.round(distance, 12), axis=1, kind="stable")[:, :k]
+    return order.astype(np.int64), np.take_along_axis(distance, order, axis=1)
+
+
+def embeddings(model: Any, cohort: Cohort) -> NDArray[np.float64]:
+    """The network's last map of each image, averaged over its places: (rows, features). PlanError without a network."""
+    from bedside.checks.explain.contributions import inside
+    from bedside.checks.explain.saliency import activations
+    from bedside.models.imaging.network import as_network
+    from bedside.models.seeded import with_threads
+
+    found, prepared = inside(model, cohort)
+    network = as_network(found)
+    if network is None:
+        raise PlanError("the model is no network on images, and has no embedding", "use `nearest` for tables")
+    out = []
+    with with_threads(1):
+        for start in range(0, len(prepared), BLOCK):
+            x = network.inputs(prepared.take(np.arange(start, min(start + BLOCK, len(prepared)))))
+            out.append(activations(network.network(), network.target_layer(), x).mean(axis=(2, 3), dtype=np.float64))
+    return np.concatenate(out)
+
+
+def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of length 1; a row of zeros stays, and is like nothing."""
+    size = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.divide(values, size, out=np.zeros_like(values), where=size > 0)
+
+
+def _refuse_k(k: int, train: Cohort) -> None:
+    if not 1 <= k <= len(train):
+        raise DataError(f"{k} nearest of {len(train)} training rows", "choose k between 1 and the number of rows")
 
 
 def _numbers(cohort: Cohort, names: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

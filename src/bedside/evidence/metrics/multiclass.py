@@ -166,7 +166,7 @@ def macro_auroc(
     rankings = [
         (Ranking.of(truth == k, np.ascontiguousarray(prob[:, k]), w, subjects), None) for k in range(prob.shape[1])
     ]
-    return _mean_auroc(rankings, len(truth), subjects, level)
+    return mean_auroc(rankings, len(truth), subjects, level)
 
 
 def hand_till(
@@ -189,7 +189,7 @@ def hand_till(
                 rows = np.flatnonzero((truth == i) | (truth == j))
                 mine = None if w is None else w[rows]
                 rankings.append((Ranking.of(truth[rows] == i, prob[rows, i], mine, subjects.take(rows)), rows))
-    return _mean_auroc(rankings, len(truth), subjects, level)
+    return mean_auroc(rankings, len(truth), subjects, level)
 
 
 def _probabilities(
@@ -204,7 +204,12 @@ def _probabilities(
     return truth, prob, sample_weights(weights, n), Subjects.of(subject, n)
 
 
-def _mean_auroc(rankings: Sequence[tuple[Ranking, Ints | None]], n: int, subjects: Subjects, level: float) -> Interval:
+def mean_auroc(rankings: Sequence[tuple[Ranking, Ints | None]], n: int, subjects: Subjects, level: float) -> Interval:
+    """The mean of several AUROCs, each over the rows (positions among n) beside its ranking, None being all of them.
+
+    A subject's influence is the sum of what it has on each. Interval on the logit scale, or the mean of Mann-Whitney
+    score limits where every AUROC is 0 or 1.
+    """
     influence, thetas = np.zeros(n), []
     for ranking, rows in rankings:
         theta, mine = auroc_influence(ranking)

@@ -30,11 +30,13 @@ def _forest(
 ) -> Figure:
     overall = [item for item in whole if item.group is None and item.versus is None and _key(item) == key][:1]
     lines = [*overall, *groups]
+    label = dict(key[2]).get("label")
     labels = ["overall"] * len(overall) + [_name(item) for item in groups]
     return Figure(
         "forest",
         "forest",
         {
+            **({} if label is None else {"label": [label] * len(lines)}),
             "group": labels,
             key[0]: [item.value for item in lines],
             "low": [item.low for item in lines],

@@ -9,14 +9,16 @@ from bedside.evidence.glossary import Lang, term, terms
 from bedside.evidence.report.numbers import at_text, estimate_text
 
 METRICS = (
-    "auroc",
     "auroc_macro",
+    "auroc",
     "auroc_hand_till",
     "average_precision",
     "r2",
     "mae",
     "rmse",
     "bias",
+    "sensitivity_macro",
+    "specificity_macro",
     "sensitivity",
     "specificity",
     "ppv",
@@ -24,6 +26,7 @@ METRICS = (
     "balanced_accuracy",
     "f1_macro",
     "kappa",
+    "brier_macro",
     "brier",
     "scaled_brier",
     "brier_multiclass",
@@ -37,10 +40,10 @@ _MOST = 12
 
 
 def headline_estimates(evidence: Evidence | Sequence[Evidence]) -> list[Estimate]:
-    """The first whole-part estimate of each headline metric, at the operating threshold at most."""
+    """The first whole-part estimate of each headline metric, at the operating threshold at most; of several labels
+    each one's."""
     pieces = [evidence] if isinstance(evidence, Evidence) else list(evidence)
-    found = (_first(metric, pieces) for metric in METRICS)
-    return [item for item in found if item is not None][:_MOST]
+    return [item for metric in METRICS for item in _first(metric, pieces)][:_MOST]
 
 
 def headline(evidence: Evidence | Sequence[Evidence], lang: Lang = "en") -> list[tuple[str, str]]:
@@ -48,6 +51,8 @@ def headline(evidence: Evidence | Sequence[Evidence], lang: Lang = "en") -> list
     out = []
     for item in headline_estimates(evidence):
         name = term(item.metric).name(lang)
+        if item.at is not None and "label" in item.at:
+            name += f"（{item.at['label']}）" if lang == "zh" else f" ({item.at['label']})"
         if item.at is not None and "threshold" in item.at:
             shown = at_text(item.at["threshold"], lang)
             name += (
@@ -57,17 +62,18 @@ def headline(evidence: Evidence | Sequence[Evidence], lang: Lang = "en") -> list
     return out
 
 
-def _first(metric: str, pieces: Iterable[Evidence]) -> Estimate | None:
+def _first(metric: str, pieces: Iterable[Evidence]) -> list[Estimate]:
     for piece in pieces:
         found = [item for item in piece.estimates if item.metric == metric and _whole(item)]
+        labels = [(item.at or {}).get("label") for item in found]
         # Several in one check are a table over thresholds, of which none is the one in use.
-        if len(found) == 1:
-            return found[0]
-    return None
+        if found and len(set(labels)) == len(labels):
+            return found
+    return []
 
 
 def _whole(item: Estimate) -> bool:
     """Of all rows of a part that nothing was fitted on, not a difference, not one class or field among many."""
     if item.group is not None or item.versus is not None or item.part not in ("test", "external"):
         return False
-    return item.at is None or set(item.at) == {"threshold"}
+    return set(item.at or {}) <= {"threshold", "label"}

@@ -29,6 +29,7 @@ from bedside.evidence.report.tables import (
     estimates_table,
     figure_block,
     finding_rows,
+    joined,
 )
 from bedside.evidence.report.verdict import banner, overrides
 from bedside.evidence.report.words import Both, Words, clean
@@ -136,13 +137,16 @@ def _views(found: Mapping[str, Section], words: Words) -> list[SectionView]:
 
 
 def _of(figure: Figure, alone: bool, words: Words) -> Both | None:
-    """What a figure is of, where others have the same name: its one field, else what it shows along x."""
-    fields = set(figure.columns.get("field", ()))
-    if len(fields) == 1 and figure.kind != "forest":
-        return Both.same(str(fields.pop()))
-    if (alone and figure.kind != "forest") or "x" not in figure.axes:
-        return None
-    return words.maybe(figure.axes["x"])
+    """What a figure is of, where others have the same name: its label, its one field, else what it shows along x."""
+    label, fields = _label(figure), set(figure.columns.get("field", ()))
+    of = [] if label is None else [Both.same(clean(label))]
+    if figure.kind == "forest":
+        of += [words.maybe(figure.axes["x"])] if "x" in figure.axes else []
+    elif len(fields) == 1:
+        of.append(Both.same(str(fields.pop())))
+    elif label is None and not alone and "x" in figure.axes:
+        of.append(words.maybe(figure.axes["x"]))
+    return joined(of) if of else None
 
 
 def _paired(figures: Sequence[Figure]) -> list[tuple[Figure, Figure | None]]:
@@ -152,10 +156,15 @@ def _paired(figures: Sequence[Figure]) -> list[tuple[Figure, Figure | None]]:
     for figure in figures:
         if figure in strips:
             continue
-        strip = next((each for each in strips if each.part == figure.part), None)
+        strip = next((each for each in strips if (each.part, _label(each)) == (figure.part, _label(figure))), None)
         out.append((figure, strip if figure.id == "calibration_curve" else None))
     used = [below for _, below in out if below is not None]
     return out + [(strip, None) for strip in strips if strip not in used]
+
+
+def _label(figure: Figure) -> object:
+    """Of which label a figure is, where it is of one."""
+    return next(iter(figure.columns.get("label", ())), None)
 
 
 def _statements(section: Section, words: Words) -> list[FindingRow]:

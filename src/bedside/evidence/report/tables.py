@@ -173,7 +173,16 @@ def finding_rows(items: Sequence[Finding], words: Words) -> list[FindingRow]:
     """Findings in words, the gravest first."""
     order = ("stop", "caution", "info")
     ranked = sorted(items, key=lambda item: order.index(item.severity))
-    return [FindingRow(item.severity, words.sentence(item.id, item.values)) for item in ranked]
+    return [FindingRow(item.severity, said(item, words)) for item in ranked]
+
+
+def said(item: Finding, words: Words) -> Both:
+    """A finding in words; of one label among several, after that label."""
+    told = words.sentence(item.id, item.values)
+    if "label" not in item.values:
+        return told
+    label = clean(item.values["label"])
+    return Both(f"{label}: {told.en}", f"{label}：{told.zh}")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from bedside.evidence.glossary import Lang
 from bedside.evidence.report.data import ReportData
 from bedside.evidence.report.figures import gate as gate_bar
 from bedside.evidence.report.numbers import bound_text, plain
-from bedside.evidence.report.tables import at_both, estimate_both, group_both, joined, qualified
+from bedside.evidence.report.tables import at_both, estimate_both, group_both, joined, qualified, said
 from bedside.evidence.report.words import Both, Words, clean
 
 
@@ -127,7 +127,7 @@ def gate_row(item: Judgement, words: Words, overridden: str | None = None) -> Ga
     return GateRow(
         verdict=item.verdict,
         name=gate_name(item.gate, words),
-        estimate=Both("", "") if item.estimate is None else _estimate(item.estimate, words),
+        estimate=Both("", "") if item.estimate is None else _estimate(item.estimate, item.gate, words),
         bar=_bar(item),
         deciding="" if item.n_deciding is None else plain(item.n_deciding),
         reason=reason if item.estimate is None else None,
@@ -135,10 +135,13 @@ def gate_row(item: Judgement, words: Words, overridden: str | None = None) -> Ga
     )
 
 
-def _estimate(item: Estimate, words: Words) -> Both:
+def _estimate(item: Estimate, gate: Gate, words: Words) -> Both:
+    """The estimate that decided, with its group, and the label where the gate is on all of them."""
     shown = estimate_both(item, words)
-    group = group_both(item.group, words)
-    return Both(f"{group.en}: {shown.en}", f"{group.zh}：{shown.zh}") if group.en else shown
+    label = (item.at or {}).get("label") if "label" not in (gate.at or {}) else None
+    whose = [] if label is None else [Both.same(clean(label))]
+    named = joined([each for each in (*whose, group_both(item.group, words)) if each.en])
+    return Both(f"{named.en}: {shown.en}", f"{named.zh}：{shown.zh}") if named.en else shown
 
 
 def _bar(item: Judgement) -> Markup | None:
@@ -152,7 +155,7 @@ def _bar(item: Judgement) -> Markup | None:
 
 def _reason(key: str, subject: str, gates: Mapping[str, Both], findings: Sequence[Finding], words: Words) -> Both:
     """A stage's reason; its subject is a gate, a finding (then its own words), a risk, or text."""
-    told = [words.sentence(item.id, item.values) for item in findings if item.id == subject]
+    told = [said(item, words) for item in findings if item.id == subject]
     if subject in gates:
         named = gates[subject]
     elif told:

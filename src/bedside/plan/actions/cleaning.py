@@ -18,13 +18,14 @@ def clean(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
     from bedside.prepare.clean import clean_all
 
     before = bench.cohort(cohort_digest)
-    if plan.task.target in before.schema:
+    there = [name for name in plan.task.targets if name in before.schema]
+    if there:
         # So that no cleaning step takes the outcome for an input.
-        before = with_target(before, plan.task.target)
+        before = with_target(before, there)
     cohort, evidence, replay = clean_all(before, plan.clean)
     cohort, dropped = declare_target(cohort, plan.task)
     if dropped:
-        finding = Finding("rows_without_target", "info", {"rows": dropped, "target": plan.task.target})
+        finding = Finding("rows_without_target", "info", {"rows": dropped, "target": ", ".join(plan.task.targets)})
         evidence = replace(evidence, findings=(*evidence.findings, finding))
     doubts = (*files_left_out(before), *doubts_about_identity(cohort))
     evidence = replace(evidence, findings=(*evidence.findings, *doubts))

@@ -36,7 +36,7 @@ def fit(
     cohort = bench.cohort(cohort_digest)
     task = task_from_json(kept["task"])
     if fold == FINAL:
-        parts = final_fold(cohort, plan, task.target)
+        parts = final_fold(cohort, plan, task)
     else:
         parts = get_split(bench, kept).folds[fold]
     procedure = plan.model_dump(mode="json", include={"steps", "calibrate", "threshold", "search", "task", "split"})
@@ -85,7 +85,7 @@ def new_pipeline(plan: Plan, candidate: Candidate) -> Any:
 
 def refit_on(plan: Plan, fitted: Any, cohort: Cohort, task: Task, run: Run) -> Any:
     """The plan's whole procedure, as it made a fitted pipeline, carried out on another cohort."""
-    held = final_fold(cohort, plan, task.target)
+    held = final_fold(cohort, plan, task)
     return type(fitted)(**fitted.without_clock()).fit(
         cohort.take(held.train), cohort.take(held.search), cohort.take(held.calibrate), task=task, run=run
     )

@@ -8,6 +8,7 @@ from typing import Any
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.split import Fold, Split, hold_out, k_fold, refuse_leak
 from bedside.evidence.estimate import Evidence, Finding
+from bedside.models.task import Task
 from bedside.plan.actions.bench import Bench
 from bedside.plan.actions.target import make_task
 from bedside.plan.file.plan import Plan
@@ -19,7 +20,7 @@ def split(bench: Bench, plan: Plan, cohort_digest: str) -> dict[str, Any]:
     cohort = bench.cohort(cohort_digest)
     task = make_task(cohort, plan.task)
     spec = plan.split
-    stratify = spec.stratify if spec.stratify is not None else task.target
+    stratify = spec.stratify if spec.stratify is not None else task.strata
     if spec.folds is not None:
         made = k_fold(cohort, folds=spec.folds, tune=spec.tune, by=spec.by, stratify=stratify, seed=spec.seed)
     else:
@@ -50,8 +51,8 @@ def get_split(bench: Bench, kept: Mapping[str, Any]) -> Split:
     return Split.from_frame(read_parquet_bytes(bench.store.get(kept["split"])), kept["kind"])
 
 
-def final_fold(cohort: Cohort, plan: Plan, target: str) -> Fold:
+def final_fold(cohort: Cohort, plan: Plan, task: Task) -> Fold:
     """All rows but a fresh tune part, for the model that a cross-validated plan releases (its test part is empty)."""
     spec = plan.split
-    stratify = spec.stratify if spec.stratify is not None else target
+    stratify = spec.stratify if spec.stratify is not None else task.strata
     return hold_out(cohort, test=0, tune=spec.tune, by="subject", stratify=stratify, seed=spec.seed + 1).folds[0]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bedside.evidence.estimate import Scalar
+from bedside.models.task import task_from_json
 from bedside.plan.actions.made import Made
 from bedside.plan.file.plan import Plan
 from bedside.plan.memo.provenance import versions
@@ -47,6 +48,7 @@ def facts_of(plan: Plan, made: Made, threads: int) -> dict[str, Any]:
 def shown(facts: Mapping[str, Any]) -> list[tuple[str, Scalar | Sequence[Scalar]]]:
     """The facts of a run as (glossary id, value) in reading order."""
     task, split = facts["task"], facts["split"]
+    targets = task_from_json(task).targets
     out: list[tuple[str, Scalar | Sequence[Scalar]]] = [
         ("cohort", facts["cohort_name"]),
         ("identity", facts["identity"]),
@@ -56,7 +58,7 @@ def shown(facts: Mapping[str, Any]) -> list[tuple[str, Scalar | Sequence[Scalar]
         ("test_rows", facts["test_rows"]),
         ("test_subjects", facts["test_subjects"]),
         ("task", task["kind"]),
-        ("target", task["target"]),
+        ("target", targets[0] if len(targets) == 1 else targets),
     ]
     if task.get("positive") is not None:
         out.append(("positive_class", task["positive"]))

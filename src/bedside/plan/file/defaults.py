@@ -15,7 +15,7 @@ def baselines(plan: Plan) -> dict[str, Candidate]:
     regression, or the majority where that is the model itself."""
     given = list(plan.baseline)
     if not given:
-        usual = "logistic" if plan.task.classify is not None else "ridge"
+        usual = "ridge" if plan.task.kind == "regress" else "logistic"
         given = [Candidate(name="majority" if plan.model.name == usual else usual)]
     out: dict[str, Candidate] = {}
     for each in given:

@@ -44,11 +44,14 @@ class CohortSpec(BaseModel):
 
 
 class TaskSpec(_Strict):
-    """What is predicted: exactly one of classify and regress names the target field."""
+    """What is predicted: exactly one of classify and regress names the target field; a list under classify, labels.
 
-    classify: str | None = None
+    `positive` is the event: one for all labels, or by label.
+    """
+
+    classify: str | list[str] | None = None
     regress: str | None = None
-    positive: str | int | bool | None = None
+    positive: str | int | bool | dict[str, str | int | bool] | None = None
     risk: Literal["low", "medium", "high"] = "high"
     costs: Costs | None = None
 
@@ -56,12 +59,25 @@ class TaskSpec(_Strict):
     def _one_target(self) -> TaskSpec:
         if (self.classify is None) == (self.regress is None):
             raise ValueError("name the target under exactly one of classify, regress")
+        if isinstance(self.classify, list) and (len(self.classify) < 2 or len(set(self.classify)) < len(self.classify)):
+            raise ValueError("labels are two or more different fields; one field alone stands without a list")
+        if isinstance(self.positive, dict) and not set(self.positive) <= set(self.classify or ()):
+            raise ValueError("positive names fields that are no labels")
         return self
 
     @property
-    def target(self) -> str:
-        """The target field."""
-        return self.classify if self.classify is not None else str(self.regress)
+    def kind(self) -> Literal["classify", "multilabel", "regress"]:
+        """The kind of task."""
+        if isinstance(self.classify, list):
+            return "multilabel"
+        return "regress" if self.classify is None else "classify"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target field, or the fields of the labels."""
+        if isinstance(self.classify, list):
+            return tuple(self.classify)
+        return (self.classify if self.classify is not None else str(self.regress),)
 
 
 class SplitSpec(_Strict):
@@ -71,7 +87,7 @@ class SplitSpec(_Strict):
     folds: Annotated[int, Field(ge=2, le=50)] | None = None
     test: Share | None = None
     tune: Share = 0.15
-    stratify: str | None = None
+    stratify: str | list[str] | None = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     waive: Literal["shared_subjects"] | None = None
 

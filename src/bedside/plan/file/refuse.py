@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+from bedside.checks.labels import answers
 from bedside.cohort import plugins
 from bedside.errors import PlanError
+from bedside.evidence.gates import Gate
 from bedside.models import catalogue
+from bedside.models.calibrate import method_of
 from bedside.models.threshold import rule_of
 from bedside.plan.file.defaults import ALWAYS, baselines
 from bedside.plan.file.plan import Candidate, Plan
@@ -53,7 +56,10 @@ def _of_classes(plan: Plan, document: Document) -> None:
         for path, value in given:
             if value is not None:
                 raise document.error(path, "this is for classes, and the task is to regress", "remove it")
-    elif plan.threshold is not None and rule_of(plan.threshold)[0] == "cost" and plan.task.costs is None:
+        return
+    _build(lambda: method_of(plan.calibrate), document, ("calibrate",))
+    rule = None if plan.threshold is None else _build(lambda: rule_of(plan.threshold)[0], document, ("threshold",))
+    if rule == "cost" and plan.task.costs is None:
         way_out = "declare task.costs: {false_negative: 5, false_positive: 1}"
         raise document.error(("threshold",), "a threshold by cost needs the task's costs", way_out)
 
@@ -107,11 +113,12 @@ def _build(make: Callable[[], Any], document: Document, path: Path) -> Any:
 def _model(plan: Plan, candidate: Candidate, document: Document, path: Path) -> None:
     name = candidate.name.split(":")[0]
     _known("models", name, document, (*path, "name"))
-    kind = "classify" if plan.task.classify is not None else "regress"
-    tasks = plugins.load("models", name).tasks
+    kind = plan.task.kind
+    tasks = catalogue.tasks_of(plugins.load("models", name))
     if kind not in tasks:
+        does = "predict several labels" if kind == "multilabel" else kind
         raise document.error(
-            (*path, "name"), f"'{name}' cannot {kind}", f"it can {', '.join(tasks)}; see `bedside models`"
+            (*path, "name"), f"'{name}' cannot {does}", f"it can {', '.join(tasks)}; see `bedside models`"
         )
     _build(lambda: catalogue.build(candidate.spec), document, path)
     for i, spec in enumerate(candidate.steps or []):
@@ -123,9 +130,9 @@ def _for_task(group: str, plan: Plan, spec: Any, document: Document, path: Path)
     name = _name(spec, document, path)
     _known(group, name, document, path)
     made = _build(lambda: plugins.build(group, spec), document, path)
-    kind = "classify" if plan.task.classify is not None else "regress"
-    if kind not in made.tasks:
-        raise document.error(path, f"the {group[:-1]} '{name}' is not for a task that would {kind}", "remove it")
+    if not (answers(made, plan.task.kind) if group == "checks" else plan.task.kind in made.tasks):
+        what = f"the {group[:-1]} '{name}' is not for a task of the kind {plan.task.kind}"
+        raise document.error(path, what, "remove it")
     refuse = getattr(made, "refuse_model", None)
     if refuse is not None:
         _build(lambda: refuse(catalogue.build(plan.model.spec)), document, path)
@@ -137,6 +144,7 @@ def _gates(plan: Plan, checks: list[Any], acts: list[Any], document: Document) -
     names = baselines(plan)
     for gate in plan.declared_gates():
         place: Path = ("gates", gate.metric)
+        _label(plan, gate, document)
         if gate.each_group:
             place = ("gates", "worst_group", gate.metric)
             if not any(check.looks_at == "groups" for check in checks):
@@ -162,6 +170,15 @@ def _gates(plan: Plan, checks: list[Any], acts: list[Any], document: Document) -
                 ways += [f"add {' or '.join(offering)} to {group}"] if offering else []
             way_out = "; or ".join(ways) if ways else "no installed check estimates it"
             raise document.error(place, f"a gate on '{gate.metric}' without its check", way_out)
+
+
+def _label(plan: Plan, gate: Gate, document: Document) -> None:
+    """A gate on a label names one of the plan's."""
+    label = (gate.at or {}).get("label")
+    if label is not None and (plan.task.kind != "multilabel" or label not in plan.task.targets):
+        place: Path = ("gates", "worst_group", gate.metric) if gate.each_group else ("gates", gate.metric)
+        known = ", ".join(plan.task.targets) if plan.task.kind == "multilabel" else "none: the task has no labels"
+        raise document.error(place, f"no label is called '{label}'", f"labels: {known}")
 
 
 def _declares_groups(plan: Plan, check: Any) -> bool:

@@ -137,7 +137,7 @@ def _of_number(cohort: Cohort, task: Task) -> Size:
     rows, subjects = int(known.sum()), int(np.unique(cohort.subject_codes[known]).size)
     if subjects < 3 * FEWEST:
         raise DataError(
-            f"only {subjects} subjects have a value of '{task.target}'",
+            f"only {subjects} subjects have a value of '{', '.join(task.targets)}'",
             f"to train, tune and test needs {3 * FEWEST} or more",
         )
     large = rows >= MANY_ROWS

@@ -17,6 +17,8 @@ from bedside.errors import DataError
 from bedside.models.predictions import Predictions
 from bedside.plan.release.opened import Opened
 
+SEPARATOR = "; "
+
 
 def read_like(release: Opened, path: Path, *, with_target: bool) -> Cohort:
     """Data in the plan's own form (or a JSON row, or a list of rows) read as the plan's was, its fields of the kinds
@@ -24,13 +26,13 @@ def read_like(release: Opened, path: Path, *, with_target: bool) -> Cohort:
     ignored, and a reader that can (`read_new`) takes single files and folders without labels."""
     if path.suffix.lower() == ".json" and not with_target:
         return rows_of_json(release, path)
-    target = release.task.target
+    targets = release.task.targets
     spec = dict(release.reader)
-    if not with_target and target in spec.get("dictionary", {}):
-        spec["dictionary"] = {name: said for name, said in spec["dictionary"].items() if name != target}
+    if not with_target and set(targets) & set(spec.get("dictionary", {})):
+        spec["dictionary"] = {name: said for name, said in spec["dictionary"].items() if name not in targets}
     reader = plugins.build("readers", spec)
     cohort = reader.read(path) if with_target else getattr(reader, "read_new", reader.read)(path)
-    wanted = [item.name for item in release.schema.inputs] + ([target] if with_target else [])
+    wanted = [item.name for item in release.schema.inputs] + list(targets if with_target else ())
     missing = [name for name in wanted if name not in cohort.schema]
     if missing:
         raise DataError(f"{path} lacks the columns {missing[:10]}", "the release's fields are in its input.schema.json")
@@ -80,14 +82,39 @@ def rows_of_json(release: Opened, path: Path) -> Cohort:
 
 
 def answer_table(release: Opened, raw: Cohort) -> pl.DataFrame:
-    """One row an answer: row_id, probability of each class (or value), call, threshold, and `outside_training`: the
-    inputs that lie outside what training showed, with how (below, above, unseen, missing)."""
+    """One row an answer: row_id, probability of each class or label (or value), call, threshold (of labels one each),
+    and `outside_training`: the inputs that lie outside what training showed, with how (below, above, unseen, missing).
+    """
     cleaned = release.clean(raw)
     predictions: Predictions = release.served.predict(cleaned)
     keep = ["row_id", *release.task.columns]
-    keep += [name for name in ("call", "threshold") if name in predictions.frame.columns]
+    keep += [name for name in predictions.frame.columns if name.partition(":")[0] in ("call", "threshold")]
     outside: pl.DataFrame = release.served.outside(cleaned)
     told = (pl.col("field") + " " + pl.col("why")).str.join("; ").alias("outside_training")
     flags = outside.group_by("row_id").agg(told)
     answers = predictions.frame.select(keep).join(flags, on="row_id", how="left", maintain_order="left")
     return answers.with_columns(pl.col("outside_training").fill_null(""))
+
+
+def nearest_cases(release: Opened, raw: Cohort, cases: Cohort, k: int) -> pl.DataFrame:
+    """The k cases most like each row of `raw`, nearest first, in columns to join to the answers by `row_id`: `nearest`
+    (their row ids), `nearest_distance` and `nearest_TARGET` (what became of them; of several labels each one's).
+
+    `cases` are raw rows with their outcome, such as the table that the release was learnt from: it is given anew,
+    because a release holds no patient. Distances are over the inputs (`bedside.checks.explain.nearest`).
+    """
+    from bedside.checks.explain import nearest
+
+    known = release.clean(cases)
+    inputs = [item.name for item in release.schema.inputs]
+    positions, distances = nearest(known.keeping(inputs), release.clean(raw).keeping(inputs), k)
+    ids = known.frame["row_id"].to_list()
+    lines = {
+        "row_id": raw.frame["row_id"].to_list(),
+        "nearest": [SEPARATOR.join(ids[i] for i in row) for row in positions],
+        "nearest_distance": [SEPARATOR.join(f"{gap:.2f}" for gap in row) for row in distances],
+    }
+    for target in release.task.targets:
+        outcome = known[target].cast(pl.String).fill_null("?").to_list()
+        lines[f"nearest_{target}"] = [SEPARATOR.join(outcome[i] for i in row) for row in positions]
+    return pl.DataFrame(lines, schema=dict.fromkeys(lines, pl.String))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bedside.evidence.estimate import Evidence
+from bedside.evidence.estimate import Evidence, Finding
 from bedside.evidence.gates import Judgement
 from bedside.evidence.glossary import Lang, term, text
 from bedside.evidence.report.numbers import estimate_text
 from bedside.evidence.report.words import clean
+from bedside.models.task import task_from_json
 
 SHOWN = ("performance", "calibration")
 LONGEST = 200
@@ -27,7 +28,7 @@ def _lines(lang: Lang, record: Mapping[str, Any], evidence: Sequence[Evidence]) 
     about = text(
         "card_for",
         lang,
-        target=_name(facts["task"]["target"]),
+        target=", ".join(_name(name) for name in task_from_json(facts["task"]).targets),
         model=facts["model"],
         risk=text(f"risk_{facts['task']['risk']}", lang),
         stage=text(record["stage"], lang),
@@ -46,9 +47,11 @@ def _lines(lang: Lang, record: Mapping[str, Any], evidence: Sequence[Evidence]) 
     lines += ["", f"## {text('card_results', lang)}", ""]
     for piece in evidence:
         for item in piece.estimates:
-            if piece.check in SHOWN and item.group is None and item.at is None:
+            label = (item.at or {}).get("label")
+            if piece.check in SHOWN and item.group is None and not set(item.at or {}) - {"label"}:
                 known = term(item.metric)
-                lines.append(f"- {known.name(lang)}: {estimate_text(item, known, lang)}")
+                name = known.name(lang) if label is None else f"{known.name(lang)} (`{_name(str(label))}`)"
+                lines.append(f"- {name}: {estimate_text(item, known, lang)}")
     lines += ["", f"## {text('card_gates', lang)}", ""]
     judgements = [Judgement.from_json(each) for each in record["judgements"]]
     lines += [f"- `{each.gate.id}`: {text(each.verdict, lang)}" for each in judgements]
@@ -57,13 +60,19 @@ def _lines(lang: Lang, record: Mapping[str, Any], evidence: Sequence[Evidence]) 
     cautions = [item for piece in evidence for item in piece.findings if item.severity != "info"]
     if cautions:
         lines += ["", f"## {text('card_cautions', lang)}", ""]
-        lines += [f"- {_line(text(item.id, lang, **item.values))}" for item in cautions]
+        lines += [f"- {_said(item, lang)}" for item in cautions]
     return [*lines, ""]
 
 
 def _name(value: str) -> str:
     """A name from the data, between backticks: in one line, without the backtick that would end it."""
     return " ".join(clean(value).split()).replace("`", "'")[:LONGEST]
+
+
+def _said(item: Finding, lang: Lang) -> str:
+    """A finding in words; of one label among several, after that label."""
+    told = _line(text(item.id, lang, **item.values))
+    return told if "label" not in item.values else f"`{_name(str(item.values['label']))}`: {told}"
 
 
 def _line(value: str) -> str:

@@ -30,7 +30,7 @@ from bedside.evidence.metrics.calibration import logit
 from bedside.evidence.report.data import ReportData
 from bedside.models.predictions import Predictions
 from bedside.models.rows import row_weights
-from bedside.models.task import Classify, Regress
+from bedside.models.task import Classify, Multilabel, Regress, Task
 from bedside.plan.actions import declare_target, doubts_about_identity, refit_on
 from bedside.plan.release.opened import Opened
 
@@ -64,10 +64,12 @@ def validate(release: Opened, raw: Cohort, *, seed: int = 0, threads: int = 1, r
     plan = release.plan
     cohort, dropped = declare_target(release.clean(raw), plan.task)
     task = release.task
-    if isinstance(task, Classify) and (task.truth(cohort) < 0).any():
-        raise DataError(
-            f"'{task.target}' holds classes that the release does not know", f"it knows {list(task.classes)}"
-        )
+    for each in _of_two(task):
+        unknown = each.truth(cohort) < 0
+        if (unknown & cohort[each.target].is_not_null().to_numpy()).any():
+            raise DataError(
+                f"'{each.target}' holds classes that the release does not know", f"it knows {list(each.classes)}"
+            )
     if isinstance(task, Regress):
         Regress.of(cohort, task.target)  # raises where the target is no number here, or constant
     predictions = release.pipeline.predict(cohort)
@@ -76,9 +78,9 @@ def validate(release: Opened, raw: Cohort, *, seed: int = 0, threads: int = 1, r
     evidence = run.of(predictions, {})
     findings = doubts_about_identity(cohort)
     if dropped:
-        findings.append(Finding("rows_without_target", "caution", {"rows": dropped, "target": task.target}))
+        findings.append(Finding("rows_without_target", "caution", {"rows": dropped, "target": ", ".join(task.targets)}))
     updated: dict[str, tuple[Evidence, ...]] = {}
-    if isinstance(task, Classify) and task.binary:
+    if _of_two(task) and all(each.binary for each in _of_two(task)):
         for name in UPDATES if refit else UPDATES[:-1]:
             try:
                 made = _updated(name, release, cohort, predictions, seed, threads)
@@ -101,7 +103,7 @@ def validate(release: Opened, raw: Cohort, *, seed: int = 0, threads: int = 1, r
             ("identity", cohort.schema.identity),
             ("rows", len(cohort)),
             ("subjects", cohort.n_subjects),
-            ("target", task.target),
+            ("target", task.targets[0] if len(task.targets) == 1 else task.targets),
             ("cohort_digest", cohort.digest),
         ),
         evidence=(*evidence, *(piece for each in updated.values() for piece in each)),
@@ -153,11 +155,12 @@ def _on_predictions(spec: Any) -> bool:
 def _updated(
     name: str, release: Opened, cohort: Cohort, predictions: Predictions, seed: int, threads: int
 ) -> Predictions:
-    """Out-of-fold predictions of an update."""
+    """Out-of-fold predictions of an update; of several labels, each updated on the rows that know it."""
     task = release.task
-    split = k_fold(cohort, folds=FOLDS, tune=0.0, by="subject", stratify=task.target, seed=seed)
-    p = np.empty(len(cohort))
-    call = np.empty(len(cohort), dtype=object)
+    labels = _of_two(task)
+    split = k_fold(cohort, folds=FOLDS, tune=0.0, by="subject", stratify=task.strata, seed=seed)
+    p = np.empty((len(labels), len(cohort)))
+    call = np.empty((len(labels), len(cohort)), dtype=object)
     weights = row_weights(cohort)
     for fold in split.folds:
         rows = np.sort(np.concatenate([fold.train, fold.search, fold.calibrate]))
@@ -166,21 +169,39 @@ def _updated(
                 run = Run(folder=Path(folder), seed=seed, threads=threads)
                 again = refit_on(release.plan, release.pipeline, cohort.take(rows), task, run)
             made = again.predict(cohort.take(fold.test))
-            p[fold.test], call[fold.test] = made.score, made.frame["call"].to_numpy()
+            for i, each in enumerate(labels):
+                own = _of(made, each)
+                p[i, fold.test], call[i, fold.test] = own.score, own.frame["call"].to_numpy()
             continue
-        events = task.truth(cohort)[rows].astype(np.float64)
-        p[fold.test] = recalibrated(
-            predictions.score[rows],
-            events,
-            predictions.score[fold.test],
-            slope=name == "slope",
-            weights=None if weights is None else weights[rows],
+        for i, each in enumerate(labels):
+            own, truth = _of(predictions, each), each.truth(cohort)
+            known = rows[truth[rows] >= 0]
+            events = truth[known].astype(np.float64)
+            w = None if weights is None else weights[known]
+            p[i, fold.test] = recalibrated(
+                own.score[known], events, own.score[fold.test], slope=name == "slope", weights=w
+            )
+            threshold = own.frame["threshold"].to_numpy()[fold.test]
+            call[i, fold.test] = np.where(p[i, fold.test] >= threshold, each.classes[1], each.classes[0])
+    pieces = [
+        Predictions.of_probabilities(each, cohort["row_id"], np.column_stack([1 - own, own])).with_columns(
+            call=pl.Series(called.tolist(), dtype=pl.String)
         )
-        threshold = predictions.frame["threshold"].to_numpy()[fold.test]
-        positive, negative = task.classes[-1], task.classes[0]  # type: ignore[union-attr]
-        call[fold.test] = np.where(p[fold.test] >= threshold, positive, negative)
-    made = Predictions.of_probabilities(task, cohort["row_id"], np.column_stack([1 - p, p]))  # type: ignore[arg-type]
-    return made.with_columns(call=pl.Series(call.tolist(), dtype=pl.String))
+        for each, own, called in zip(labels, p, call, strict=True)
+    ]
+    return Predictions.of_labels(task, pieces) if isinstance(task, Multilabel) else pieces[0]
+
+
+def _of_two(task: Task) -> tuple[Classify, ...]:
+    """The task of classes itself, or that of each label; none for a number."""
+    if isinstance(task, Multilabel):
+        return task.labels
+    return (task,) if isinstance(task, Classify) else ()
+
+
+def _of(predictions: Predictions, task: Classify) -> Predictions:
+    """The predictions of one label, or the predictions themselves."""
+    return predictions.of_label(task.target) if isinstance(predictions.task, Multilabel) else predictions
 
 
 def recalibrated(

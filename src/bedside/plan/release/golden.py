@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bedside.cohort.cohort import Cohort
@@ -13,10 +14,10 @@ GOLDEN_ROWS = 256
 GOLDEN_IMAGES = 32
 
 
-def golden_rows(raw: Cohort, seed: int, *, without: str) -> Cohort:
-    """Synthetic raw rows: every field but the target (`without`) and masks, which no model sees, drawn independently of
-    the others from its marginal, so that no row and no rare value is a patient's."""
-    fields = [item for item in raw.schema.fields if item.name != without and item.kind != "mask"]
+def golden_rows(raw: Cohort, seed: int, *, without: Sequence[str]) -> Cohort:
+    """Synthetic raw rows: every field but the targets (`without`) and masks, which no model sees, drawn independently
+    of the others from its marginal, so that no row and no rare value is a patient's."""
+    fields = [item for item in raw.schema.fields if item.name not in without and item.kind != "mask"]
     described = raw.keeping([item.name for item in fields]).with_fields([replace(f, roles=("input",)) for f in fields])
     n = GOLDEN_IMAGES if file_fields(described) else GOLDEN_ROWS
     drawn = draw(described.schema.fields, observe(described), n, seed).with_fields(fields)

@@ -87,7 +87,7 @@ def fill(work: Work, made: Made, facts: Mapping[str, Any], report: str, folder: 
     evaluated = bench.cohort(made.pooled["cohort"])
     with_rows = plan.release is None or plan.release.rows
 
-    golden = golden_rows(bench.cohort(made.read["cohort"]), plan.split.seed, without=task.target)
+    golden = golden_rows(bench.cohort(made.read["cohort"]), plan.split.seed, without=task.targets)
     cleaned = replay(golden, list(made.cleaned["replay"]))
     predicted = pipeline.predict(cleaned)
     write_serving(folder / SERVING, pipeline, cleaned, predicted)
@@ -101,7 +101,7 @@ def fill(work: Work, made: Made, facts: Mapping[str, Any], report: str, folder: 
     if with_rows:
         make_folder(folder / "rows")
         key = row_key(secret, made.pooled["predictions"]["content"])
-        rows = keyed_rows(shown, [task.target, *quasi], key)
+        rows = keyed_rows(shown, [*task.targets, *quasi], key)
         contents.write_cohort(folder / "rows", "cohort", rows)
         predicted_by = {
             "predictions": made.pooled,
@@ -125,7 +125,7 @@ def fill(work: Work, made: Made, facts: Mapping[str, Any], report: str, folder: 
         "seed": plan.split.seed,
         "privacy": {
             "rows": with_rows,
-            "fields": [task.target, *quasi] if with_rows else [],
+            "fields": [*task.targets, *quasi] if with_rows else [],
             "k_anonymity": k_anonymity(shown, quasi) if with_rows else None,
             "model_keeps_rows": pipeline.keeps_rows,
         },
