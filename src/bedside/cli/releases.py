@@ -92,7 +92,10 @@ def validate(
     threads: Threads = None,
     seed: Seed = 0,
 ) -> None:
-    """Local external validation: the release as it is, recalibrated in the large, by slope, and refit, compared."""
+    """Local external validation: the release as it is, recalibrated in the large, by slope, and refit, compared.
+
+    Exit code 0: every gate of the release passes on the local data. 3: one fails, or there is not enough evidence.
+    """
     import os
 
     from bedside.cli.terminal import show_validation
@@ -106,6 +109,7 @@ def validate(
     raw = read_like(opened, cohort, with_target=True)
     made = judge_locally(opened, raw, seed=seed, threads=threads or os.cpu_count() or 1, refit=refit)
     show_validation(made, made.write(out if out is not None else Path(f"{cohort.stem}-validation")))
+    raise typer.Exit(made.exit_code)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from bedside.cohort import plugins
 from bedside.evidence.estimate import Evidence, Figure, Finding
 from bedside.plan import actions
 from bedside.plan.actions import FINAL, Work
+from bedside.plan.actions.grouping import smallest
 from bedside.plan.file.defaults import baselines, checks_of
 from bedside.plan.file.places import files_named, without_folders
 from bedside.plan.file.plan import Candidate
@@ -137,6 +138,8 @@ class Evaluation:
         procedure = plan.model_dump(
             mode="json", include={"model", "steps", "calibrate", "threshold", "search", "split"}
         )
+        # Bands and merged groups follow from all checks that make groups.
+        groups = {"checks": plan.checks, "smallest": smallest(plan)}
         out = []
         for spec in checks_of(plan):
             name = plugins.parse_spec(spec)[0]
@@ -144,7 +147,7 @@ class Evaluation:
                 "check",
                 "checks",
                 ("checks", plan.checks.index(spec)) if spec in plan.checks else ("checks",),
-                {"check": spec, "level": plan.level, "procedure": procedure},
+                {"check": spec, "level": plan.level, "procedure": procedure, "groups": groups},
                 {
                     "cohort": pooled["cohort"],
                     "all": self.cohort,
