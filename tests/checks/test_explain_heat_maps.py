@@ -67,7 +67,7 @@ def test_rank_correlation_of_maps() -> None:
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     cohort = example_images(120, side=64).keeping(["image", "blob", "x", "y"])
     task = task_of("blob")
-    spec = {"name": "small_cnn", "image": 64, "width": 6, "batch": 8, "budget": {"epochs": 12}, "smoothing": 0.0}
+    spec = {"name": "small_cnn", "image": 64, "width": 6, "batch": 8, "budget": {"epochs": 12}, "loss": "cross_entropy"}
     pipeline = Pipeline(spec, calibration="none", threshold=0.5)
     train, test = cohort.take(np.arange(72)), cohort.take(np.arange(72, 120))
     pipeline.fit(train, None, None, task=task, run=Run(tmp_path_factory.mktemp("fit"), seed=2))

@@ -20,9 +20,11 @@ from bedside.models import catalogue  # noqa: E402
 from bedside.models.conformance import IMAGE_TARGETS, Case  # noqa: E402
 from bedside.models.conformance_images import RULES  # noqa: E402
 from bedside.models.example_images import example_images  # noqa: E402
-from bedside.models.imaging.augment import Augment  # noqa: E402
-from bedside.models.imaging.loop import CHECKPOINT, Budget  # noqa: E402
-from bedside.models.imaging.pixels import Pixels, square  # noqa: E402
+from bedside.models.imaging.augment import SETS, Augment  # noqa: E402
+from bedside.models.imaging.checkpoint import CHECKPOINT  # noqa: E402
+from bedside.models.imaging.loop import Budget  # noqa: E402
+from bedside.models.imaging.pixels import Pixels  # noqa: E402
+from bedside.models.imaging.squares import Squares, square  # noqa: E402
 from bedside.models.seeded import reseed, seeded, shuffled, uniforms  # noqa: E402
 from bedside.models.task import Classify  # noqa: E402
 
@@ -105,7 +107,9 @@ def test_a_picture_keeps_its_shape_in_the_square() -> None:
 
 def test_inputs_are_standardised_by_train_and_uncovered_pixels_are_its_mean() -> None:
     cohort = blobs()
-    pixels, x = Pixels.learnt(cohort, "image", 32, None)
+    squares = Squares(cohort, "image", 32)
+    pixels = Pixels.learnt(squares, "image", None)
+    x = pixels.taken(squares, range(24))
     assert x.shape == (24, 1, 32, 32) and abs(float(x.mean())) < 1e-4 and float(x.std()) == pytest.approx(1, abs=1e-3)
     assert (pixels.inputs(cohort) == x).all()
     assert Pixels.from_json(json.loads(json.dumps(pixels.to_json()))) == pixels
@@ -120,7 +124,8 @@ def test_other_inputs_beside_the_image_are_refused() -> None:
 
 
 def test_no_augmentation_within_zero_limits_and_a_mirror_is_a_mirror() -> None:
-    x = torch.from_numpy(Pixels.learnt(blobs(8), "image", 32, None)[1])
+    squares = Squares(blobs(8), "image", 32)
+    x = torch.from_numpy(Pixels.learnt(squares, "image", None).taken(squares, range(8)))
     ids = [f"r{i}" for i in range(8)]
     still = Augment(flip=False, shift=0, scale=0, rotate=0, brightness=0, contrast=0)
     assert torch.allclose(still(x, ids, 1, 0), x, atol=1e-5)
@@ -129,7 +134,12 @@ def test_no_augmentation_within_zero_limits_and_a_mirror_is_a_mirror() -> None:
     assert 0 < mirrored.sum() < 8
     for i in range(8):
         assert torch.allclose(flipped[i], x[i].flip(-1) if mirrored[i] else x[i], atol=1e-5)
-    full = Augment()
+    upside_down = replace(still, flip_vertical=True)(x, ids, 1, 0)
+    turned = np.array([uniforms(8, 1, "augment", 0, name)[7] < 0.5 for name in ids])
+    assert 0 < turned.sum() < 8
+    for i in range(8):
+        assert torch.allclose(upside_down[i], x[i].flip(-2) if turned[i] else x[i], atol=1e-5)
+    full = SETS["microscopy"]
     assert torch.equal(full(x, ids, 1, 2)[3:4], full(x[3:4], ids[3:4], 1, 2))  # a row's own, whoever is beside it
     assert not torch.equal(full(x, ids, 1, 2), full(x, ids, 1, 3))
 
@@ -208,7 +218,7 @@ def test_class_weights_move_the_probabilities(tmp_path: Path) -> None:
     assert weighted > plain
 
 
-@pytest.mark.parametrize("wrong", [{"image": 4}, {"batch": 1}, {"smoothing": 0.9}, {"width": 0}, {"dropout": 1.0}])
+@pytest.mark.parametrize("wrong", [{"image": 4}, {"batch": 1}, {"loss": {"focal": -1}}, {"width": 0}, {"dropout": 1.0}])
 def test_parameters_out_of_range_are_named(wrong: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=next(iter(wrong))):
         fit(blobs(), tmp_path, **wrong)

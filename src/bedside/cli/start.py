@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @app.command()
 def init(
-    data: Annotated[Path, typer.Argument(help="A table: CSV, TSV, Excel, Parquet, or one of these in a ZIP.")],
+    data: Annotated[
+        Path,
+        typer.Argument(help="A table (CSV, TSV, Excel, Parquet, or one of these in a ZIP), or a folder of images."),
+    ],
     target: Annotated[str | None, typer.Option(help="Column to predict.", show_default=False)] = None,
     subject: Annotated[
         str | None, typer.Option(help="Column that says who the patient is, or none.", show_default=False)

@@ -20,7 +20,8 @@ class Run:
     """The circumstances of one fit.
 
     `folder` is scratch space of this work alone; `threads` is recorded because it changes weights; `budget_minutes` is
-    per fit; `report(done, message)` takes progress in 0..1; `cancelled()` asks a long loop to stop.
+    per fit; `report(done, message)` takes progress in 0..1; `cancelled()` asks a long loop to stop. `cache` is a folder
+    of disposable things that any run may share (decoded pixels).
     """
 
     folder: Path
@@ -28,6 +29,7 @@ class Run:
     threads: int = 1
     device: str = "cpu"
     budget_minutes: float | None = None
+    cache: Path | None = None
     report: Callable[[float, str], None] = field(default=_silent, compare=False)
     cancelled: Callable[[], bool] = field(default=_never, compare=False)
 

@@ -7,6 +7,7 @@ runs and releases, which were given to people, are marked.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from bedside.cohort.store import Store
 from bedside.cohort.workspace import Workspace
 from bedside.evidence.keys import load_or_create_key
 from bedside.evidence.ledger import Ledger
+from bedside.models.imaging.squares import PIXELS
 from bedside.plan.memo.artifacts import folder_files
 from bedside.plan.memo.memo import Derived, Memo
 from bedside.plan.memo.scratch import sweep
@@ -49,6 +51,8 @@ def erase(workspace: Workspace, subject: str) -> Erasure:
     with workspace.lock("forget"):
         for left in ("scratch", "fitting"):  # also the checkpoints of fits that were killed
             sweep(workspace.cache / left)
+        if (workspace.cache / PIXELS).exists():  # decoded images, made again when they are needed
+            shutil.rmtree(workspace.cache / PIXELS)
         made = forget(workspace.store, subject, mark=mark)
         refused = Quarantine(workspace.quarantine).forget(subject)
     objects = refused + len(made.removed) + sum(each.objects for each in counted)

@@ -109,7 +109,7 @@ def patient(
     rng = np.random.default_rng([seed, i])
     age, sex = float(np.clip(np.round(rng.normal(60, 15)), 18, 95)), ("female", "male")[int(rng.random() < 0.5)]
     site = str(rng.choice(SITES, p=SITE_SHARES))
-    odds = prevalence / (1 - prevalence) * np.exp(0.015 * (age - 60))  # the old are sicker, as they are
+    odds = prevalence / (1 - prevalence) * np.exp(0.01 * (age - 60))  # the old are sicker, as they are
     present = bool(rng.random() < odds / (1 + odds))
     body = anatomy(rng, age, sex == "female")
     held = lesion(finding, rng)

@@ -6,6 +6,8 @@ from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -17,10 +19,16 @@ from bedside.cohort.run import Run
 from bedside.errors import DataError, IntegrityError, PlanError
 from bedside.evidence.estimate import Figure, Finding
 from bedside.models.imaging.augment import Augment
-from bedside.models.imaging.loop import Budget, Examples, Progress, Recipe, trained
+from bedside.models.imaging.checkpoint import Progress
+from bedside.models.imaging.loop import Budget, Examples, Recipe, trained
+from bedside.models.imaging.losses import Loss
 from bedside.models.imaging.pixels import Pixels, image_field
+from bedside.models.imaging.squares import Squares, cached
+from bedside.models.imaging.stages import Stages
+from bedside.models.imaging.weights import Weights
 from bedside.models.predictions import Predictions
-from bedside.models.rows import ClassWeight, in_row_order, target, weights
+from bedside.models.rows import ClassWeight, in_row_order, target
+from bedside.models.rows import weights as class_weights
 from bedside.models.saved import SavedModel, not_fitted
 from bedside.models.seeded import seeded, with_threads
 from bedside.models.task import Classify, Task, task_from_json
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
 
 FILE = "network.safetensors"
 AT_ONCE = 32  # images in a batch of predictions
+PRECISIONS = ("32-true", "bf16-mixed")
 FEWEST_IMAGES = 4  # fewer cannot hold two classes twice
 Limits = Mapping[str, tuple[float, float, Any]]  # of a parameter, or of each of its numbers: lowest, highest, type
 
@@ -54,7 +63,10 @@ class ImageClassifier(SavedModel):
     """Learns classes from one image field; subclasses build the encoder.
 
     `image` is the side of the square in pixels, `budget` {minutes: m} or {epochs: n}, `colour` None looks for itself,
-    `class_weight` as for tables ("balanced", "costs" or by label), `augment` turns each image about in training.
+    `class_weight` as for tables ("balanced", "costs" or by label), `augment` names the modality whose images are turned
+    about in training (ultrasound, chest_xray, microscopy, photo, general, none), `loss` is cross_entropy,
+    {label_smoothing: a} or {focal: γ}, `mixup` its α; `devices` is a number of GPUs, `precision` 32-true or bf16-mixed;
+    `weights` {file, licence, digest} begin the encoder, and `transfer` says in which stages it learns on.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
@@ -70,7 +82,8 @@ class ImageClassifier(SavedModel):
         "batch": (2, 4096, int),
         "learning_rate": (1e-8, 10, (int, float)),
         "decay": (0, 10, (int, float)),
-        "smoothing": (0, 0.5, (int, float)),
+        "mixup": (0, 10, (int, float)),
+        "devices": (1, 64, int),
         "dropout": (0, 0.9, (int, float)),
     }
 
@@ -79,11 +92,16 @@ class ImageClassifier(SavedModel):
     learning_rate: float = 2e-3
     batch: int = 16
     decay: float = 0.02
-    smoothing: float = 0.05
+    loss: Any = "label_smoothing"
     class_weight: ClassWeight = None
-    augment: bool = True
+    augment: Any = "general"
+    mixup: float = 0.0
     colour: bool | None = None
     dropout: float = 0.2
+    devices: int = 1
+    precision: str | None = None
+    weights: Any = None
+    transfer: Any = None
 
     learnt_: LearntNetwork | None = field(default=None, init=False, repr=False)
 
@@ -94,6 +112,10 @@ class ImageClassifier(SavedModel):
     @abstractmethod
     def encoder(self, channels: int) -> tuple[nn.Sequential, int]:
         """With fresh weights, from (n, channels, image, image) to maps (n, d, h, w), and their number d."""
+
+    @abstractmethod
+    def last_block(self) -> tuple[str, ...]:
+        """The encoder's layers nearest to the head, which transfer frees first."""
 
     def stride(self) -> int:
         """Pixels a side that one cell of the last map stands for; an image must not be smaller."""
@@ -117,30 +139,29 @@ class ImageClassifier(SavedModel):
 
         if not isinstance(task, Classify):
             raise PlanError(f"'{self.name}' does not {task.kind}", "it can classify")
-        self._checked()
+        self.check()
         train = in_row_order(train)
         name = image_field(train, self.name)
         y = target(train, task, self.name)
         if len(y) < FEWEST_IMAGES:
             raise DataError(f"{len(y)} images are too few for '{self.name}'", f"give at least {FEWEST_IMAGES}")
-        with seeded(run.seed, "fit", threads=run.threads, device=run.device):
-            pixels, x = Pixels.learnt(train, name, self.image, self.colour)
-            examples = _examples(x, y, weights(train, task, y, self.class_weight), train)
+        recipe = self.recipe()
+        tune = None if tune is None or not len(tune) else in_row_order(tune)
+        with seeded(run.seed, "fit", threads=run.threads, device=run.device), cached(run) as folder:
+            pixels = Pixels.learnt(Squares(train, name, self.image, folder), name, self.colour)
+            examples = self._examples(pixels, train, task, y, folder)
             held_out = None
-            if tune is not None and len(tune):
-                tune = in_row_order(tune)
-                yt = target(tune, task, self.name, one_class=True)
-                wt = weights(tune, task, yt, self.class_weight)
-                held_out = _examples(pixels.inputs(tune), yt, wt, tune)
+            if tune is not None:
+                held_out = self._examples(pixels, tune, task, target(tune, task, self.name, one_class=True), folder)
             network = self.build(len(pixels.mean), len(task.classes))
-            recipe = Recipe(self.learning_rate, self.batch, self.decay, self.smoothing)
+            if self.weights is not None:
+                Weights.of(self.weights).into(network.get_submodule("features"), self.name)
             tensors, progress = trained(
                 network,
                 examples,
                 held_out,
                 recipe=recipe,
                 budget=Budget.of(self.budget, run, self.epochs),
-                augment=Augment() if self.augment else None,
                 run=run,
                 key=self._key(train, tune, task, run, torch.__version__),
             )
@@ -150,6 +171,41 @@ class ImageClassifier(SavedModel):
             task, pixels, network.eval().requires_grad_(False), progress, run.threads, run.device
         )
         return self
+
+    def recipe(self) -> Recipe:
+        """How it is trained; raises PlanError for a loss or an augmentation that is not known."""
+        return Recipe(
+            self.learning_rate,
+            self.batch,
+            self.decay,
+            Loss.of(self.loss),
+            Augment.of(self.augment),
+            self.mixup,
+            self.stages(),
+            devices=self.devices,
+            precision=self.precision,
+        )
+
+    def stages(self) -> Stages:
+        """When which part learns: by stages with pretrained weights, else all at once; raises PlanError."""
+        if self.weights is not None:
+            return Stages.of(self.transfer, self.last_block())
+        if self.transfer is not None:
+            raise PlanError(f"'{self.name}': transfer is for pretrained weights, and there are none", "give weights")
+        return Stages()
+
+    def _examples(self, pixels: Pixels, part: Cohort, task: Classify, y: Any, folder: Path) -> Examples:
+        """What the loop takes of a part whose class codes are y."""
+        import torch
+
+        w = class_weights(part, task, y, self.class_weight)
+        w = np.ones(len(y)) if w is None else w
+        return Examples(
+            partial(pixels.taken, Squares(part, pixels.field, pixels.size, folder)),
+            torch.from_numpy(np.eye(len(task.classes), dtype=np.float32)[y.astype(np.int64)]),
+            torch.from_numpy(w.astype(np.float32)),
+            part.frame["row_id"].to_list(),
+        )
 
     def predict(self, cohort: Cohort, *, out: Store | None = None) -> Predictions:
         """Class probabilities, one image a row, in row order; raises DataError for a row without its image."""
@@ -213,6 +269,8 @@ class ImageClassifier(SavedModel):
         progress = self.learnt.progress
         values = {"model": self.name, "epochs": progress.done, "planned": progress.planned or progress.done}
         found = [Finding("network_trained", "info", {**values, "best": progress.best})]
+        if self.weights is not None:
+            found.append(Weights.of(self.weights).finding(self.name))
         if progress.done == progress.planned == progress.best and progress.done > 1 and self._still_falling():
             found.append(Finding("training_cut_short", "caution", values))
         return tuple(found)
@@ -267,12 +325,15 @@ class ImageClassifier(SavedModel):
             task, pixels, network.eval().requires_grad_(False), progress, state["threads"], state["device"]
         )
 
-    def _checked(self) -> None:
+    def check(self) -> None:
+        """Raise PlanError for a parameter that is out of range or does not fit the others."""
         for name, (low, high, kind) in self.limits.items():
             value = getattr(self, name)
             for each in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(each, bool) or not isinstance(each, kind) or not low <= each <= high:
                     raise PlanError(f"'{self.name}': {name} is {value!r}", f"give a number from {low} to {high}")
+        if self.precision not in (None, *PRECISIONS):
+            raise PlanError(f"'{self.name}': precision is {self.precision!r}", f"one of {', '.join(PRECISIONS)}")
         if self.image < self.stride():
             raise PlanError(
                 f"'{self.name}': image is {self.image}, and one cell of its last map is {self.stride()} pixels wide",
@@ -294,15 +355,3 @@ class ImageClassifier(SavedModel):
                 "torch": version,
             }
         )
-
-
-def _examples(x: NDArray[np.float32], y: Any, w: NDArray[np.float64] | None, cohort: Cohort) -> Examples:
-    import torch
-
-    w = np.ones(len(y)) if w is None else w
-    return Examples(
-        torch.from_numpy(x),
-        torch.from_numpy(y.astype(np.int64)),
-        torch.from_numpy(w.astype(np.float32)),
-        cohort.frame["row_id"].to_list(),
-    )

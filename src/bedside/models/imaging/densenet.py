@@ -43,6 +43,10 @@ class DenseNet(ImageClassifier):
         """The stem quarters the side; it is halved between blocks."""
         return 2 ** (1 + len(self.blocks))
 
+    def last_block(self) -> tuple[str, ...]:
+        """The last block and the normalisation after it."""
+        return (f"denseblock{len(self.blocks)}", "norm5")
+
     def encoder(self, channels: int) -> tuple[nn.Sequential, int]:
         """Image side s → maps of side s / stride, after the last normalisation and ReLU."""
         from monai.networks.nets import DenseNet as Network

@@ -47,7 +47,7 @@ class InvertedResiduals(ImageClassifier):
         "width": (0.1, 8, (int, float)),
         "depth": (0.1, 8, (int, float)),
     }
-    stages: ClassVar[tuple[str, ...]]
+    table: ClassVar[tuple[str, ...]]
     dropped: ClassVar[float] = 0.0  # share of images for which the last block is left out in training (Huang 2016)
 
     learning_rate: float = 2e-3
@@ -58,13 +58,17 @@ class InvertedResiduals(ImageClassifier):
     def activation(self) -> nn.Module:
         """What follows each normalisation."""
 
+    def last_block(self) -> tuple[str, ...]:
+        """The last stage and the convolution after it."""
+        return (f"_blocks.{len(self.table) - 1}", "_conv_head", "_bn1")
+
     def encoder(self, channels: int) -> tuple[nn.Sequential, int]:
         """Image side s → maps of side s / 32, rounded up."""
         from monai.networks.nets import EfficientNet as Network
         from torch import nn
 
         network = Network(
-            list(self.stages),
+            list(self.table),
             spatial_dims=2,
             in_channels=channels,
             width_coefficient=self.width,
@@ -99,7 +103,7 @@ class EfficientNet(InvertedResiduals):
         "EfficientNet-B0: few multiplications an image, with squeeze-and-excitation; wants many epochs",
         "EfficientNet-B0：每张图像计算量小，带挤压激励模块；需要较多训练轮次",
     )
-    stages: ClassVar[tuple[str, ...]] = EFFICIENT
+    table: ClassVar[tuple[str, ...]] = EFFICIENT
     dropped: ClassVar[float] = 0.2
 
     def activation(self) -> nn.Module:
@@ -118,7 +122,7 @@ class MobileNet(InvertedResiduals):
         "MobileNet-V2: small and fast, for machines without a graphics card",
         "MobileNet-V2：小而快，适用于没有显卡的机器",
     )
-    stages: ClassVar[tuple[str, ...]] = MOBILE
+    table: ClassVar[tuple[str, ...]] = MOBILE
 
     def activation(self) -> nn.Module:
         """ReLU cut off at 6."""

@@ -8,26 +8,27 @@ same bytes as training that was not.
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bedside.cohort.atomic import publish, temporary_file
-from bedside.cohort.digest import canonical_json
 from bedside.cohort.run import Run
 from bedside.errors import BedsideError, PlanError
+from bedside.models.imaging import checkpoint
+from bedside.models.imaging.augment import Augment, mixed_shares, mixup
+from bedside.models.imaging.checkpoint import Progress
+from bedside.models.imaging.losses import Loss
+from bedside.models.imaging.stages import Stages
 from bedside.models.seeded import reseed, shuffled
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CHECKPOINT = "training.safetensors"
 MOST_EPOCHS = 200  # more than this a budget in minutes never buys
 
 
@@ -62,23 +63,52 @@ class Budget:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. `half_life` of the averaged weights and `warm_up` are in epochs, `patience` a share of them."""
+    """How to train. `half_life` of the averaged weights and `warm_up` are in epochs, `patience` a share of them.
+
+    `mixup` is the α of Zhang 2018 (0: none); `stages` say when which part learns; `devices` is a number of GPUs,
+    `precision` as Fabric names it (None: bf16-mixed on a GPU, else 32-true).
+    """
 
     learning_rate: float
     batch: int
     decay: float
-    smoothing: float
+    loss: Loss
+    augment: Augment | None = None
+    mixup: float = 0.0
+    stages: Stages = Stages()  # noqa: RUF009 (frozen)
+    devices: int = 1
+    precision: str | None = None
     warm_up: float = 1.0
     half_life: float = 1.0
     patience: float = 0.34
     clip: float = 5.0
 
+    def fabric(self, device: str) -> Any:
+        """The Fabric to train with; several GPUs share each batch (one process, `DataParallel`).
+
+        Raises PlanError for GPUs that are not there.
+        """
+        import torch
+        from lightning_fabric import Fabric
+
+        gpu = device != "cpu"
+        found = torch.cuda.device_count() if gpu else 1
+        if self.devices > found:
+            raise PlanError(f"devices is {self.devices}, and there {'are' if found != 1 else 'is'} {found} to train on")
+        return Fabric(
+            accelerator="cuda" if gpu else "cpu",
+            devices=self.devices,
+            strategy="dp" if self.devices > 1 else "auto",
+            precision=self.precision or ("bf16-mixed" if gpu else "32-true"),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Inputs (rows, c, h, w), class codes, weights with mean 1, and the row ids that chance is drawn from."""
+    """Inputs by rows (→ (n, c, h, w) as float32), targets (rows, classes), weights with mean 1, and the row ids that
+    chance is drawn from."""
 
-    x: Tensor
+    inputs: Callable[[Sequence[int] | NDArray[np.int64]], NDArray[np.float32]]
     y: Tensor
     w: Tensor
     ids: list[str]
@@ -86,23 +116,12 @@ class Examples:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def batch(self, rows: NDArray[np.int64], device: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs, targets and weights of some rows."""
+        import torch
 
-@dataclass
-class Progress:
-    """Where training stands: epochs planned (None: not yet timed) and done, the best so far, and a row an epoch."""
-
-    planned: int | None
-    done: int = 0
-    best: int = 0
-    best_loss: float = math.inf
-    history: tuple[dict[str, float], ...] = ()
-
-    def finished(self, patience: float) -> bool:
-        """Whether all epochs are done, or the loss on the search part has long not improved."""
-        if self.planned is None:
-            return False
-        waited = self.done - self.best
-        return self.done >= self.planned or (self.best > 0 and waited >= max(5, round(patience * self.planned)))
+        at = torch.from_numpy(rows)
+        return torch.from_numpy(self.inputs(rows)).to(device), self.y[at].to(device), self.w[at].to(device)
 
 
 def trained(
@@ -112,7 +131,6 @@ def trained(
     *,
     recipe: Recipe,
     budget: Budget,
-    augment: Callable[[Tensor, list[str], int, int], Tensor] | None,
     run: Run,
     key: str,
 ) -> tuple[dict[str, Tensor], Progress]:
@@ -122,29 +140,26 @@ def trained(
     decides the result); it is removed at the end. Raises BedsideError when cancelled or when the loss is not finite.
     """
     import torch
-    from lightning_fabric import Fabric
 
-    gpu = run.device != "cpu"
-    fabric = Fabric(accelerator="cuda" if gpu else "cpu", devices=1, precision="bf16-mixed" if gpu else "32-true")
-    optimiser = torch.optim.AdamW(_groups(network, recipe.decay), lr=recipe.learning_rate, fused=True)
+    fabric = recipe.fabric(run.device)
+    optimiser = torch.optim.AdamW(recipe.stages.groups(network, recipe.decay), lr=recipe.learning_rate, fused=True)
     averaged = copy.deepcopy(network).eval().requires_grad_(False).to(fabric.device)
     best = _copied(averaged)
     module, tuned = fabric.setup(network, optimiser)
     progress = Progress(budget.planned())
-    path = run.folder / CHECKPOINT
-    found = _read(path, key)
+    path = run.folder / checkpoint.CHECKPOINT
+    found = checkpoint.read(path, key)
     if found is not None:
-        progress = _restore(found, network, averaged, best, optimiser)
-    examples = _on(examples, fabric.device)
-    held_out = None if held_out is None else _on(held_out, fabric.device)
+        progress = checkpoint.restore(found, network, averaged, best, optimiser)
     if progress.planned is None:
         _warm(fabric, module, tuned, examples, recipe)
     while not progress.finished(recipe.patience):
         started = time.monotonic()
         epoch = progress.done
-        row = _epoch(fabric, module, tuned, averaged, examples, progress, recipe, augment, run)
+        recipe.stages.enter(network, epoch)
+        row = _epoch(fabric, module, tuned, averaged, examples, progress, recipe, run)
         if held_out is not None:
-            row["tune_loss"] = _loss_on(averaged, held_out, recipe)
+            row["tune_loss"] = _loss_on(averaged, held_out, recipe, fabric.device)
         if not all(math.isfinite(value) for value in row.values()):
             raise BedsideError(f"training diverged in epoch {epoch + 1}: the loss is not finite", "lower learning_rate")
         if progress.planned is None:
@@ -154,7 +169,7 @@ def trained(
         if held_out is None or row["tune_loss"] < progress.best_loss:
             progress.best, progress.best_loss = progress.done, row.get("tune_loss", row["train_loss"])
             best = _copied(averaged)
-        _write(path, key, progress, network, averaged, best, optimiser)
+        checkpoint.write(path, key, progress, network, averaged, best, optimiser)
         run.report(progress.done / (progress.planned or progress.done), f"epoch {progress.done}")
     path.unlink(missing_ok=True)
     return {name: tensor.cpu() for name, tensor in best.items()}, progress
@@ -163,8 +178,8 @@ def trained(
 def _warm(fabric: Any, module: Any, optimiser: Any, examples: Examples, recipe: Recipe) -> None:
     """One pass forth and back that leaves no trace, so that the epoch that is timed does not load the kernels."""
     module.eval()
-    n = min(recipe.batch, len(examples))
-    fabric.backward(_loss(module(examples.x[:n]), examples.y[:n], examples.w[:n], recipe.smoothing))
+    x, y, w = examples.batch(np.arange(min(recipe.batch, len(examples))), fabric.device)
+    fabric.backward(recipe.loss(module(x), y, w))
     optimiser.zero_grad()
 
 
@@ -176,7 +191,6 @@ def _epoch(
     examples: Examples,
     progress: Progress,
     recipe: Recipe,
-    augment: Callable[[Tensor, list[str], int, int], Tensor] | None,
     run: Run,
 ) -> dict[str, float]:
     """One pass over the rows in an order of its own; returns its row of the history."""
@@ -184,7 +198,6 @@ def _epoch(
 
     epoch = progress.done
     reseed(run.seed, "epoch", epoch)
-    module.train()
     order = shuffled(examples.ids, run.seed, "order", epoch)
     # Never one row alone: there is nothing to normalise it by.
     batches = np.array_split(order, min(math.ceil(len(order) / recipe.batch), max(1, len(order) // 2)))
@@ -194,15 +207,18 @@ def _epoch(
             raise BedsideError("cancelled while training", "run again: it goes on from its last whole epoch")
         rate = recipe.learning_rate * _shape_of_rate(epoch + number / len(batches), recipe.warm_up, progress.planned)
         for group in optimiser.param_groups:
-            group["lr"] = rate
-        at = torch.from_numpy(rows).to(examples.y.device)
-        x = examples.x[at]
-        if augment is not None:
-            x = augment(x, [examples.ids[i] for i in rows], run.seed, epoch)
+            group["lr"] = rate * group["share"]
+        x, y, w = examples.batch(rows, fabric.device)
+        ids = [examples.ids[i] for i in rows]
+        if recipe.augment is not None:
+            x = recipe.augment(x, ids, run.seed, epoch)
+        if recipe.mixup > 0:
+            shares = torch.from_numpy(mixed_shares(ids, recipe.mixup, run.seed, epoch)).to(x)
+            x, y, w = mixup(x, y, w, shares)
         optimiser.zero_grad()
-        loss = _loss(module(x), examples.y[at], examples.w[at], recipe.smoothing)
+        loss = recipe.loss(module(x), y, w)
         fabric.backward(loss)
-        torch.nn.utils.clip_grad_norm_(module.parameters(), recipe.clip)
+        fabric.clip_gradients(module, optimiser, max_norm=recipe.clip, error_if_nonfinite=False)
         optimiser.step()
         _average(averaged, module.module, epoch * len(batches) + number, recipe.half_life * len(batches))
         total += float(loss.detach()) * len(rows)
@@ -218,19 +234,17 @@ def _shape_of_rate(at: float, warm_up: float, planned: int | None) -> float:
     return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, (at - warm_up) / (planned - warm_up))))
 
 
-def _loss(logits: Tensor, y: Tensor, w: Tensor, smoothing: float) -> Tensor:
-    """Mean weighted cross-entropy of (n, classes) logits."""
-    from torch.nn.functional import cross_entropy
-
-    return (w * cross_entropy(logits.float(), y, reduction="none", label_smoothing=smoothing)).mean()
-
-
-def _loss_on(network: nn.Module, examples: Examples, recipe: Recipe) -> float:
+def _loss_on(network: nn.Module, examples: Examples, recipe: Recipe, device: Any) -> float:
+    """The loss without smoothing, on rows as they are."""
     import torch
 
+    loss, total, weight = recipe.loss.judging(), 0.0, 0.0
     with torch.inference_mode():
-        logits = torch.cat([network(piece) for piece in examples.x.split(64)])
-        return float(_loss(logits, examples.y, examples.w, 0.0) / examples.w.mean())
+        for rows in np.array_split(np.arange(len(examples)), math.ceil(len(examples) / 64)):
+            x, y, w = examples.batch(rows, device)
+            total += float(loss(network(x), y, w)) * len(rows)
+            weight += float(w.sum())
+    return total / weight
 
 
 def _average(averaged: nn.Module, network: nn.Module, step: int, half_life: float) -> None:
@@ -246,82 +260,5 @@ def _average(averaged: nn.Module, network: nn.Module, step: int, half_life: floa
                 mean.copy_(new)
 
 
-def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels, none for biases and normalisation (He 2019)."""
-    heavy = [p for p in network.parameters() if p.ndim > 1]
-    light = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": heavy, "weight_decay": decay}, {"params": light, "weight_decay": 0.0}]
-
-
-def _on(examples: Examples, device: Any) -> Examples:
-    return replace(examples, x=examples.x.to(device), y=examples.y.to(device), w=examples.w.to(device))
-
-
 def _copied(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-
-def _write(
-    path: Path,
-    key: str,
-    progress: Progress,
-    network: nn.Module,
-    averaged: nn.Module,
-    best: dict[str, Tensor],
-    optimiser: Any,
-) -> None:
-    """One file, wholly there or not at all: tensors, and the rest as JSON in its header."""
-    from safetensors.torch import save_file
-
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.state_dict().items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
-    for i, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{i}.{name}": tensor for name, tensor in state.items()}
-    said = {**asdict(progress), "best_loss": None if math.isinf(progress.best_loss) else progress.best_loss}
-    header = {"state": canonical_json({"format": 1, "key": key, "progress": said}).decode()}
-    with temporary_file(path.parent) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=header)
-        publish(temporary, path)
-
-
-def _read(path: Path, key: str) -> tuple[dict[str, Tensor], Progress] | None:
-    """What was written, None when there is nothing, or it is of another fit."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="pt") as opened:
-            state = json.loads((opened.metadata() or {}).get("state", "{}"))
-            if state.get("format") != 1 or state.get("key") != key:
-                return None
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, ValueError):
-        return None
-    said = state["progress"]
-    loss = math.inf if said["best_loss"] is None else said["best_loss"]
-    return tensors, Progress(**{**said, "best_loss": loss, "history": tuple(said["history"])})
-
-
-def _restore(
-    found: tuple[dict[str, Tensor], Progress],
-    network: nn.Module,
-    averaged: nn.Module,
-    best: dict[str, Tensor],
-    optimiser: Any,
-) -> Progress:
-    tensors, progress = found
-    network.load_state_dict(_under(tensors, "network."))
-    averaged.load_state_dict(_under(tensors, "averaged."))
-    best.update({name: tensor.to(best[name].device) for name, tensor in _under(tensors, "best.").items()})
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _under(tensors, "optimiser.").items():
-        number, what = name.split(".", 1)
-        state.setdefault(int(number), {})[what] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return progress
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,7 @@ from numpy.typing import NDArray
 
 from bedside.cohort.cohort import Cohort
 from bedside.errors import DataError
-
-Floats = NDArray[np.float32]
+from bedside.models.imaging.squares import EMPTY, FULL, Floats, Squares, Whole, planes, square
 
 COLOURED = 0.02  # mean distance between the channels of a pixel, on 0..1, above which an image shows colour
 
@@ -30,29 +30,37 @@ class Pixels:
     spread: tuple[float, ...]
 
     @classmethod
-    def learnt(cls, cohort: Cohort, field: str, size: int, colour: bool | None) -> tuple[Pixels, Floats]:
-        """What the training part says, and its inputs (rows, channels, size, size).
-
-        `colour` None: colour if at least half of the images show any.
-        """
-        squares = [square(image, size) for image in _images(cohort, field)]
+    def learnt(cls, squares: Squares, field: str, colour: bool | None) -> Pixels:
+        """What the training part says; `colour` None: colour if at least half of the images show any."""
         if colour is None:
-            colour = 2 * sum(_coloured(each) for each in squares) >= len(squares)
-        raw = np.stack([_planes(each, colour) for each in squares])
-        mean, spread = [], []
-        for channel in range(raw.shape[1]):
-            seen = raw[:, channel][~np.isnan(raw[:, channel])].astype(np.float64)
-            mean.append(float(seen.mean()))
-            spread.append(float(seen.std()) if seen.std() > 1e-6 else 1.0)
-        found = cls(field, size, tuple(mean), tuple(spread))
-        return found, found._normalised(raw)
+            colour = 2 * sum(_coloured(squares[row]) for row in range(len(squares))) >= len(squares)
+        channels = 3 if colour else 1
+        n, total, squared = 0, [0] * channels, [0] * channels
+        for row in range(len(squares)):  # sums of whole numbers: exact, whatever the order
+            each = planes(squares[row], channels)
+            covered = each[0] != EMPTY
+            n += int(covered.sum())
+            for channel in range(channels):
+                seen = each[channel][covered].astype(np.uint64)
+                total[channel] += int(seen.sum())
+                squared[channel] += int((seen * seen).sum())
+        mean = tuple(each / n / FULL for each in total)
+        spread = tuple(math.sqrt(max(q * n - s * s, 0)) / n / FULL for s, q in zip(total, squared, strict=True))
+        return cls(field, squares.size, mean, tuple(each if each > 1e-6 else 1.0 for each in spread))
 
     def inputs(self, cohort: Cohort) -> Floats:
         """What the network takes, shape (rows, channels, size, size); DataError for a row without its image."""
-        out = np.zeros((len(cohort), len(self.mean), self.size, self.size), dtype=np.float32)
-        for row, image in enumerate(_images(cohort, self.field)):
-            out[row] = _planes(square(image, self.size), len(self.mean) == 3)
-        return self._normalised(out)
+        return self.taken(Squares(cohort, self.field, self.size), range(len(cohort)))
+
+    def taken(self, squares: Squares, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
+        """Some rows of squares as the network takes them, shape (rows, channels, size, size)."""
+        mean, spread = self._columns()
+        out = np.empty((len(rows), len(self.mean), self.size, self.size), dtype=np.float32)
+        for at, row in enumerate(rows):
+            made = planes(squares[int(row)], len(self.mean))
+            out[at] = (made.astype(np.float32) / np.float32(FULL) - mean) / spread
+            out[at][made == EMPTY] = 0.0
+        return out
 
     def pictures(self, inputs: Floats) -> Floats:
         """Inputs as images in 0..1 again."""
@@ -70,12 +78,6 @@ class Pixels:
         """Planes (h, w) of the images' own sizes laid out as these are, 0 around them: (rows, size, size)."""
         laid = [square(plane[:, :, None], self.size)[:, :, 0] for plane in planes]
         return np.nan_to_num(np.stack(laid), copy=False, nan=0.0)
-
-    def _normalised(self, raw: Floats) -> Floats:
-        mean, spread = self._columns()
-        raw -= mean
-        raw /= spread
-        return np.nan_to_num(raw, copy=False, nan=0.0)
 
     def _columns(self) -> tuple[Floats, Floats]:
         mean, spread = (np.array(each, dtype=np.float32)[:, None, None] for each in (self.mean, self.spread))
@@ -106,34 +108,9 @@ def image_field(cohort: Cohort, who: str) -> str:
     return images[0]
 
 
-def square(image: Floats, size: int) -> Floats:
-    """An image (h, w, c) scaled to fit (size, size, c), its shape kept; NaN where the square is not covered."""
-    from bedside.prepare.arrays import inner_size, resized
-
-    h, w = inner_size(image.shape[0], image.shape[1], size, size)
-    out = np.full((size, size, image.shape[2]), np.nan, dtype=np.float32)
-    top, left = (size - h) // 2, (size - w) // 2
-    out[top : top + h, left : left + w] = resized(image, h, w)
-    return out
-
-
-def _images(cohort: Cohort, field: str) -> Iterator[Floats]:
-    from bedside.prepare.arrays import Images
-
-    if field not in cohort.schema:
-        raise DataError(f"field '{field}' is missing, and the model looks at it", "give the image")
-    missing = cohort[field].null_count()
-    if missing:
-        raise DataError(f"field '{field}' has no image in {missing} of {len(cohort)} rows", "drop these rows in clean")
-    return iter(Images(cohort, field))
-
-
-def _coloured(image: Floats) -> bool:
-    return image.shape[2] == 3 and float(np.nanmean(np.ptp(image, axis=2))) > COLOURED
-
-
-def _planes(image: Floats, colour: bool) -> Floats:
-    """An image (h, w, c) as one plane of luminance or three of colour, (1 or 3, h, w)."""
-    from bedside.prepare.arrays import with_channels
-
-    return with_channels(image, 3 if colour else 1).transpose(2, 0, 1)
+def _coloured(made: Whole) -> bool:
+    if made.shape[0] == 1:
+        return False
+    covered = made[0] != EMPTY
+    apart = made.max(axis=0).astype(np.float64) - made.min(axis=0)
+    return bool(apart[covered].mean() / FULL > COLOURED)

@@ -35,6 +35,10 @@ class ResNet(ImageClassifier):
     depth: int = 18
     width: int = 64
 
+    def last_block(self) -> tuple[str, ...]:
+        """The last of four stages."""
+        return ("layer4",)
+
     def encoder(self, channels: int) -> tuple[nn.Sequential, int]:
         """Image side s → maps of side s / 32. Raises PlanError for a depth that is not one of the four."""
         from monai.networks.nets import ResNet as Network

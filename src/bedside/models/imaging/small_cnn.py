@@ -37,6 +37,10 @@ class SmallCNN(ImageClassifier):
         """Four halvings."""
         return 16
 
+    def last_block(self) -> tuple[str, ...]:
+        """The convolutions after the last pooling."""
+        return ("9", "10")
+
     def encoder(self, channels: int) -> tuple[nn.Sequential, int]:
         """Image side s → 8 · width maps of side s / 16."""
         from torch import nn

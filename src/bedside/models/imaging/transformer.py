@@ -50,6 +50,10 @@ class ViT(ImageClassifier):
         """A patch."""
         return self.patch
 
+    def last_block(self) -> tuple[str, ...]:
+        """The last block and the normalisation after it."""
+        return (f"blocks.{self.depth - 1}", "norm")
+
     def encoder(self, channels: int) -> tuple[nn.Sequential, int]:
         """Image side s → maps of side s / patch. Raises PlanError for an image that patches do not fill."""
         from einops.layers.torch import Rearrange
@@ -110,6 +114,10 @@ class Swin(ImageClassifier):
     depths: Sequence[int] = (2, 2, 6, 2)
     heads: Sequence[int] = (3, 6, 12, 24)
     window: int = 7
+
+    def last_block(self) -> tuple[str, ...]:
+        """The last stage and the normalisation after it."""
+        return ("layers4", "norm")
 
     def encoder(self, channels: int) -> tuple[nn.Sequential, int]:
         """Image side s → normalised maps of side s / 32. Raises PlanError for heads that do not fit the width."""

@@ -51,6 +51,11 @@ class Bench:
         """Where fits keep their checkpoints, so that a killed one goes on where it was."""
         return self.scratch.with_name("fitting")
 
+    @property
+    def cache(self) -> Path:
+        """Disposable things that any run of the workspace may share."""
+        return self.scratch.parent
+
     def folder(self) -> AbstractContextManager[Path]:
         """A scratch folder that is gone afterwards."""
         return scratch_folder(self.scratch)

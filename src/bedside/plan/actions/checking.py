@@ -54,7 +54,7 @@ def check(
 
     def refitted(train: Cohort, seed: int) -> Any:
         with bench.folder() as folder:
-            run = Run(folder=folder, seed=seed, threads=bench.threads)
+            run = Run(folder=folder, seed=seed, threads=bench.threads, cache=bench.cache)
             return refit_on(plan, bench.pipeline(pipeline), train, task_from_json(task), run)
 
     evidence = join(

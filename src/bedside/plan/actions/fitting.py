@@ -43,7 +43,7 @@ def fit(
     whole = {"candidate": candidate.model_dump(mode="json"), "threads": bench.threads, "plan": procedure}
     work = json_digest({**whole, "cohort": cohort_digest, "split": kept["split"], "fold": fold, "asked": asked})
     with resumable_folder(bench.fitting, work) as checkpoints, bench.folder() as folder:
-        run = Run(folder=checkpoints, seed=fit_seed(plan, fold), threads=bench.threads)
+        run = Run(checkpoints, seed=fit_seed(plan, fold), threads=bench.threads, cache=bench.cache)
         pipeline = new_pipeline(plan, candidate) if asked is None else Pipeline(**asked)
         pipeline.fit(
             cohort.take(parts.train), cohort.take(parts.search), cohort.take(parts.calibrate), task=task, run=run

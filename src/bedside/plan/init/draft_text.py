@@ -27,16 +27,16 @@ def write(look: Look, choices: Choices, cohort: Cohort, task: Task) -> str:
     model, reason, _ = recommend(cohort, task, choices.interpretable)
     groups = draft.sensitive_of(look, choices)
     blocks = [
-        _head(look, choices),
+        head(look, choices),
         _cohort(look, choices),
         _clean(look),
-        _task(choices, task, size),
-        _split(look, choices, size),
+        task_of(choices, task, size),
+        split(look, choices, size),
         _model(model, reason, task),
-        _threshold(choices, task),
+        threshold(choices, task),
         _checks(look, choices, task),
         gates(cohort, task, size, model, risk=choices.risk, groups=groups),
-        _release(choices),
+        release(choices),
     ]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
@@ -71,7 +71,8 @@ def listed(columns: Sequence[str], most: int) -> str:
     return shown if len(columns) <= most else f"{shown} and {len(columns) - most} more"
 
 
-def _head(look: Look, choices: Choices) -> list[str]:
+def head(look: Look, choices: Choices) -> list[str]:
+    """The opening comment, `plan` and `name`."""
     rows, columns = len(look.cohort), len(look.cohort.schema.fields)
     return [
         "# A plan: what will be done with the data, declared before any result is seen.",
@@ -165,7 +166,8 @@ def _clean(look: Look) -> list[str]:
     return out
 
 
-def _task(choices: Choices, task: Task, size: Size) -> list[str]:
+def task_of(choices: Choices, task: Task, size: Size) -> list[str]:
+    """The block `task`."""
     spec: dict[str, Any] = {choices.kind: choices.target}
     out = ["# The question, and what a wrong answer may do to a patient (risk: low, medium or high)."]
     if isinstance(task, Classify) and task.binary:
@@ -182,7 +184,8 @@ def _task(choices: Choices, task: Task, size: Size) -> list[str]:
     return [*out, f"task: {flow({**spec, 'risk': choices.risk})}"]
 
 
-def _split(look: Look, choices: Choices, size: Size) -> list[str]:
+def split(look: Look, choices: Choices, size: Size) -> list[str]:
+    """The block `split`, with the reason for folds or a hold-out."""
     spec: dict[str, Any] = {"by": choices.by}
     sites = look.cohort[look.site].n_unique() if choices.by == "site" and look.site is not None else 0
     if choices.by == "time":
@@ -216,7 +219,8 @@ def _model(model: str, reason: str, task: Task) -> list[str]:
     ]
 
 
-def _threshold(choices: Choices, task: Task) -> list[str]:
+def threshold(choices: Choices, task: Task) -> list[str]:
+    """The block `threshold`; none but of two classes."""
     if not (isinstance(task, Classify) and task.binary):
         return []
     rule, why = "youden", "most sensitivity + specificity in the tune part"
@@ -252,7 +256,8 @@ def _checks(look: Look, choices: Choices, task: Task) -> list[str]:
     return out
 
 
-def _release(choices: Choices) -> list[str]:
+def release(choices: Choices) -> list[str]:
+    """The block `release`."""
     return [
         "# The stage asked for: research, shadow (runs unseen), assist (a person confirms) or autonomous. `run` gives",
         "# the highest that the gates allow. `rows: false` keeps the test rows here: nobody can recompute the numbers.",

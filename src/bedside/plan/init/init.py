@@ -16,6 +16,7 @@ from bedside.errors import DataError, PlanError
 from bedside.plan.actions import declare_target, make_task
 from bedside.plan.file.plan import Plan, TaskSpec, parse_plan
 from bedside.plan.file.refuse import refuse_bad_plan
+from bedside.plan.init import images
 from bedside.plan.init import look as looking
 from bedside.plan.init.draft import Choices, entries, reader_parameters
 from bedside.plan.init.draft_text import listed, write
@@ -81,13 +82,16 @@ class Written:
 def init(
     data: Path, out: Path, wishes: Wishes = Wishes(), *, read: Mapping[str, Any] | None = None, ask: Ask | None = None
 ) -> Written:
-    """Write a plan for a table at `out`, which must not exist; `read` are reader parameters that describe the file.
+    """Write a plan for a table, or for a folder of images with their labels, at `out`, which must not exist; `read` are
+    reader parameters that describe a table's file.
 
     Without `ask` every default is taken. Raises PlanError when the target cannot be told or a wish does not fit,
-    DataError when the data is no table, cannot be read, or has too few of a class.
+    DataError when the data is neither, cannot be read, or has too few of a class.
     """
     if out.exists():
         raise PlanError(f"{out} exists", "name another file with -o, or delete it")
+    if data.is_dir() and (pictures := images.layout(data)) is not None:
+        return _of_images(data, out, wishes, read or {}, ask if ask is not None else Defaults(), pictures)
     refuse_no_table(data)
     file = _file_parameters(data, read or {})
     found = looking.look(_read(data, file))
@@ -97,10 +101,32 @@ def init(
     cohort = _read(data, reader_parameters(found, replace(choices, read=file)))
     cohort, _ = declare_target(cohort, _task_spec(choices))
     text = write(found, replace(choices, read=relative), cohort, make_task(cohort, _task_spec(choices)))
+    return _written(out, text, _notes(found, choices))
+
+
+def _of_images(
+    data: Path, out: Path, wishes: Wishes, read: Mapping[str, Any], ask: Ask, pictures: images.Layout
+) -> Written:
+    """The plan of a folder of images; the label table is asked what a table is asked."""
+    if read:
+        raise PlanError(f"--read {next(iter(read))} describes a table", "leave it out for a folder of images")
+    if wishes.target is None and pictures.labels is None:
+        wishes = replace(wishes, target=images.CLASS)
+    found = looking.look(pictures.cohort)
+    choices = _asked(found, wishes, ask, _named_after(data), _relative(data, out))
+    cohort = pictures.cohort
+    if choices.subject is not None and pictures.labels is not None:
+        cohort = _read(data / pictures.labels, {"subject": choices.subject})
+    cohort, _ = declare_target(cohort, _task_spec(choices))
+    text = images.write(pictures, found, choices, cohort, make_task(cohort, _task_spec(choices)))
+    return _written(out, text, _notes(found, choices))
+
+
+def _written(out: Path, text: str, notes: Sequence[str]) -> Written:
     plan, document = parse_plan(text, str(out))
     refuse_bad_plan(plan, document)
     atomic_write(out, text.encode())
-    return Written(out, plan, tuple(_notes(found, choices)))
+    return Written(out, plan, tuple(notes))
 
 
 def _read(data: Path, parameters: Mapping[str, Any]) -> Cohort:
