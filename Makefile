@@ -1,11 +1,12 @@
 # Everything is set up by the targets that need it: `make run` and `make test` work on a fresh clone.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run demo-images test test-slow soak bench constraints clean
+.PHONY: help run demo demo-images test test-slow soak bench constraints clean
 BIN := .venv/bin
 
 help:
-	@echo "make run          install into .venv, then the demo: its last line is the report's path"
+	@echo "make run          install into .venv, the demo, then its releases served: the last line is the address"
+	@echo "make demo         the demo alone"
 	@echo "make demo-images  the same on simulated radiographs (installs the extra imaging)"
 	@echo "make test         lint, types, layers, then every test that takes seconds"
 	@echo "make test-slow    the tests that take minutes"
@@ -15,7 +16,10 @@ help:
 	@echo "make clean        remove .venv and what tools wrote (workspaces and keys are kept)"
 	@echo "PYTHON=/its/path chooses the Python (3.11 or later); ARGS='-k word' goes to pytest."
 
-run:
+run: demo
+	$(BIN)/bedside serve
+
+demo:
 	@tools/setup run
 	$(BIN)/bedside demo
 

@@ -17,8 +17,9 @@ from bedside.checks.explain.cam import GradCAM, GradCAMPlusPlus, ScoreCAM  # noq
 from bedside.checks.explain.heat_maps import METHODS  # noqa: E402
 from bedside.checks.explain.maps import randomised  # noqa: E402
 from bedside.checks.explain.saliency import Saliency, forward, scores  # noqa: E402
+from bedside.cohort import plugins  # noqa: E402
 from bedside.errors import PlanError  # noqa: E402
-from bedside.models.seeded import with_threads  # noqa: E402
+from bedside.models.seeded import seeded, with_threads  # noqa: E402
 
 
 def two_layers() -> nn.Module:
@@ -245,3 +246,37 @@ def test_weights_that_no_layer_can_make_anew_are_put_in_another_order() -> None:
 
     found = randomised(Bare(), 0).position
     assert not found.equal(Bare().position) and found.flatten().sort().values.equal(torch.arange(24.0))
+
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "small_cnn": {"width": 4},
+    "resnet": {"depth": 10, "width": 8},
+    "densenet": {"blocks": [1, 1, 1], "growth": 8, "width": 8},
+    "efficientnet": {"width": 0.25, "depth": 0.1},
+    "mobilenet": {"width": 0.25, "depth": 0.1},
+    "vit": {"patch": 8, "width": 32, "depth": 2, "heads": 2},
+    "swin": {"width": 12, "depths": [1, 1, 1, 1], "heads": [1, 2, 2, 2], "window": 4},
+}
+
+
+def test_no_network_of_the_catalogue_is_forgotten() -> None:
+    known = plugins.catalogue("models")
+    assert {name for name in known if plugins.load("models", name).modality == "image"} == set(NETWORKS)
+
+
+SLOW = [pytest.param(name, 1 + 2 * (i % 2), marks=pytest.mark.slow) for i, name in enumerate(NETWORKS) if i]
+
+
+@pytest.mark.parametrize(("name", "channels"), [("small_cnn", 3), *SLOW])
+def test_every_network_of_the_catalogue_has_every_map(name: str, channels: int) -> None:
+    """Of three classes, grey or colour."""
+    model = plugins.build("models", {"name": name, "image": 64, **NETWORKS[name]})
+    with seeded(3, threads=1):
+        network = model.build(channels, 3).requires_grad_(False)
+        for _ in range(20):  # so that batch normalisation has seen images, and the signal does not fade
+            network(torch.from_numpy(images(4, channels, side=64)))
+    x = np.repeat(images(1, channels, side=64), 3, axis=0)
+    for method, cls in METHODS.items():
+        found = cls().maps(network.eval(), model.target_layer(), x, np.arange(3))
+        assert found.ndim == 3 and np.isfinite(found).all() and found.min() >= 0, method
+        assert len({each.tobytes() for each in found}) > 1, method

@@ -177,7 +177,7 @@ def test_the_best_epoch_on_the_search_part_is_kept_and_training_stops_early(tmp_
     losses = [row["tune_loss"] for row in model.state()[0]["history"]]
     assert len(losses) < 40 and model.state()[0]["best"] == int(np.argmin(losses)) + 1
     curve = model.learning_curve()
-    assert curve.id == "learning_curve" and set(curve.columns["part"]) == {"train", "tune"}
+    assert curve.id == "learning_curve" and set(curve.columns["series"]) == {"train_loss", "tune_loss"}
 
 
 def test_progress_is_told_and_a_cancelled_fit_goes_on_where_it_was(tmp_path: Path) -> None:

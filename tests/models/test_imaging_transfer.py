@@ -147,6 +147,14 @@ def test_transfer_resumes_from_every_stage(trained: Path, tmp_path: Path) -> Non
         assert fit(folder, **parameters).state() == whole.state()
 
 
+def test_minutes_are_counted_in_epochs_in_which_all_learns(trained: Path, tmp_path: Path) -> None:
+    parameters = {"weights": declared(trained), "transfer": {"head": 2, "last_block": 1}}
+    model = fit(tmp_path, budget={"minutes": 1e-5}, **parameters)
+    assert model.spent() == {"budget": {"epochs": 4}}  # three before the first that could be timed
+    again = fit(tmp_path, **{**parameters, **model.spent()})
+    assert again.state()[0]["planned"] == 4
+
+
 def test_pretrained_weights_are_told_and_the_saved_model_needs_no_file(trained: Path, tmp_path: Path) -> None:
     copied = tmp_path / "encoder.safetensors"
     copied.write_bytes(trained.read_bytes())

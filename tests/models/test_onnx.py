@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra imaging is not installed")
@@ -18,6 +19,7 @@ pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 from bedside.checks.explain.cam import GradCAM  # noqa: E402
 from bedside.cohort.cohort import Cohort  # noqa: E402
 from bedside.cohort.run import Run  # noqa: E402
+from bedside.cohort.schema import Field  # noqa: E402
 from bedside.errors import BedsideError, IntegrityError  # noqa: E402
 from bedside.models.digest import folder_digest  # noqa: E402
 from bedside.models.example_images import example_images  # noqa: E402
@@ -25,7 +27,7 @@ from bedside.models.imaging import onnx_export  # noqa: E402
 from bedside.models.imaging.onnx_network import GRAPH, OnnxNetwork, softmax  # noqa: E402
 from bedside.models.pipeline import Pipeline  # noqa: E402
 from bedside.models.protocol import Exports  # noqa: E402
-from bedside.models.task import Classify  # noqa: E402
+from bedside.models.task import Classify, Multilabel  # noqa: E402
 
 SMALL = {"name": "small_cnn", "image": 32, "width": 4, "batch": 8, "budget": {"epochs": 3}}
 SHADE = Classify("shade", ("bright", "dark", "none"))
@@ -97,6 +99,24 @@ def test_loading_and_answering_imports_no_torch(served: Pipeline, tmp_path: Path
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_of_several_labels_each_has_its_graph(tmp_path: Path) -> None:
+    cohort = example_images(24)
+    marks = {name: pl.Series(np.where(cohort[name].to_numpy() > 0.5, "yes", "no")) for name in ("x", "y")}
+    cohort = cohort.with_columns(marks, [Field(name, "category", ("target",)) for name in marks])
+    task = Multilabel(tuple(Classify(name, ("no", "yes"), "yes") for name in marks))
+    pipeline = Pipeline({**SMALL, "budget": {"epochs": 1}}, calibration="none", threshold=0.5)
+    run = Run(tmp_path, seed=1)
+    pipeline.fit(cohort.keeping(["image", *marks]), None, None, task=task, run=run)
+    served = pipeline.served()
+    folder = tmp_path / "served"
+    folder.mkdir()
+    served.save(folder)
+    for made in (served, Pipeline.load(folder)):
+        gap = np.abs(made.predict(cohort).probabilities - pipeline.predict(cohort).probabilities)
+        assert gap.shape == (24, 2) and gap.max() <= 1e-5
+    assert len(list(folder.rglob("*.onnx"))) == 2
 
 
 def test_without_dynamo_the_older_exporter_serves_and_says_so(

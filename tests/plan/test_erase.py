@@ -19,6 +19,7 @@ from bedside.cli import app
 from bedside.cohort.workspace import Workspace
 from bedside.evidence.keys import trusted_keys
 from bedside.evidence.ledger import Ledger
+from bedside.models.imaging.squares import PIXELS
 from bedside.plan.erase import erase
 from bedside.plan.memo.scratch import resumable_folder, scratch_folder, sweep
 from bedside.plan.release.verify import verify_release
@@ -50,7 +51,11 @@ def test_nothing_of_a_patient_stays_and_what_rests_on_others_is_kept(tmp_path: P
     rows = set(mine.frame.filter(pl.col("subject") == subject)["row_id"])
     assert rows <= rows_named_in(workspace)
 
+    (workspace.cache / PIXELS / "ab").mkdir(parents=True)
+    (workspace.cache / PIXELS / "ab" / "image").write_bytes(b"anyone's")
+
     made = erase(workspace, subject)
+    assert not (workspace.cache / PIXELS).exists()
     assert made.cohorts >= 1 and made.actions > 5 and outcome.release is not None
     assert not rows & rows_named_in(workspace), "in a split, in predictions, or in what a model keeps"
     assert not any(workspace.store.has(digest) for digest in models), "a model that kept rows is gone"

@@ -25,7 +25,7 @@ from bedside.plan.conduct.conductor import Conductor
 from bedside.plan.conduct.outcome import Outcome
 from bedside.plan.file.plan import load_plan
 from bedside.plan.file.refuse import refuse_bad_plan
-from bedside.plan.release.answer import answer_table, read_like
+from bedside.plan.release.answer import answer_table, nearest_cases, read_like
 from bedside.plan.release.opened import open_release
 from bedside.plan.release.verify import verify_release
 
@@ -71,6 +71,8 @@ def test_the_whole_way_by_one_plan(place: Path, outcome: Outcome) -> None:
     found = {item.metric: item for piece in outcome.evidence for item in piece.estimates if item.versus is None}
     assert set(METRICS) <= set(found) and found["auroc"].value > 0.9
     report = (outcome.release / "report.html").read_text()
+    assert any((place / "home" / "cache" / "pixels").rglob("*")), "decoded images are kept for the next fit"
+    assert "Learning curve" in report and "on the search part" in report
     assert "Mean heat maps" in report and "平均热图" in report and "data:image/png;base64," in report
 
 
@@ -130,6 +132,16 @@ def test_the_weights_are_safetensors_and_json(outcome: Outcome) -> None:
     listing = json.loads((folder / "model.json").read_text())
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "network.safetensors"]
     assert listing["name"] == "small_cnn" and np.isfinite(listing["state"]["history"][-1]["train_loss"])
+
+
+def test_the_cases_most_like_an_image_are_told_from_a_folder_of_known_ones(place: Path, outcome: Outcome) -> None:
+    """The folder is given anew: the release holds no patient."""
+    assert outcome.release is not None
+    opened = open_release(outcome.release, trusted_keys(Workspace(place / "home").keys))
+    one = read_like(opened, place / "blobs" / "r0007.png", with_target=False)
+    found = nearest_cases(opened, one, read_like(opened, place / "blobs", with_target=True), 3).to_dicts()[0]
+    assert found["row_id"] == "r0007.png" and found["nearest"].split("; ")[0] == "r0007.png"
+    assert found["nearest_distance"].split("; ")[0] == "0.00" and len(found["nearest_blob"].split("; ")) == 3
 
 
 def test_a_heat_map_of_what_is_no_network_is_refused_before_anything_is_read(tmp_path: Path) -> None:

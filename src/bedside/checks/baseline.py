@@ -11,7 +11,7 @@ import numpy as np
 from bedside.checks.assemble import attempt, finding
 from bedside.checks.labels import by_label, means
 from bedside.checks.protocol import Fit, LooksAt, Needs
-from bedside.checks.rows import Floats, Rows, known_rows, same_rows
+from bedside.checks.rows import ORIGINAL, Floats, Rows, known_rows, same_rows
 from bedside.cohort.cohort import Cohort
 from bedside.evidence.estimate import Estimate, Evidence, Finding
 from bedside.evidence.metrics.interval import Interval
@@ -56,7 +56,7 @@ class Baseline:
         reference: dict[str, Predictions] | None = None,
     ) -> Evidence:
         """Differences and findings. Raises DataError when a baseline holds other rows than the predictions."""
-        others = same_rows(predictions, reference)
+        others = {name: other for name, other in same_rows(predictions, reference).items() if name != ORIGINAL}
         if isinstance(task, Multilabel):
             return self._of_labels(predictions, cohort, task, seed, level, others)
         rows = known_rows(predictions, cohort, task)

@@ -19,6 +19,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Number = TypeVar("Number", np.float64, np.int64)
 
+ORIGINAL = (
+    "original"  # the reference that is no baseline: a compressed model's own predictions before it was compressed
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:

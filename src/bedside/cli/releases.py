@@ -155,3 +155,40 @@ def refuse_stranger(release: Opened, *, untrusted: bool) -> None:
             f"{release.folder} is signed by an unknown signer ({release.signer.key_id[:12]})",
             "trust the key (keys/trusted in the workspace), or say --untrusted",
         )
+
+
+@app.command()
+def compress(
+    release: Annotated[Path, typer.Argument(help="The folder of a release of a network.")],
+    data: Annotated[Path, typer.Option(help="The plan file of the release, or the data that it names.")],
+    prune: Annotated[
+        float | None, typer.Option(help="Share of channels to leave out; then it learns again.", show_default=False)
+    ] = None,
+    prune_by: Annotated[str, typer.Option(help="Which channels: l1 (filters) or scale (normalisation).")] = "l1",
+    int8: Annotated[bool, typer.Option("--int8", help="Compute in 8-bit integers.")] = False,
+    cost: Annotated[
+        list[str] | None, typer.Option(help="Another limit, e.g. --cost 'probability_shift<=0.05'; may be repeated.")
+    ] = None,
+    untrusted: Untrusted = False,
+    home: Home = None,
+) -> None:
+    """A smaller network in place of a released one: kept as a new release only where it is faster on this machine and
+    what it costs passes its gates.
+
+    Exit code 0: it was kept. 3: it was refused, and the reasons are printed.
+    """
+    from bedside.cli.terminal import Screen, show_compression
+    from bedside.evidence.keys import trusted_keys
+    from bedside.models.imaging.compress import Methods
+    from bedside.plan.assess import parse_gates
+    from bedside.plan.compress import compress as carry_out
+    from bedside.plan.release.opened import open_release
+
+    workspace = open_workspace(home)
+    opened = open_release(release, trusted_keys(workspace.keys))
+    refuse_stranger(opened, untrusted=untrusted)
+    with Screen() as screen:
+        methods = Methods(int8=int8, prune=prune, by=prune_by)  # type: ignore[arg-type]
+        made = carry_out(workspace, opened, data, methods, cost=parse_gates(cost or []), progress=screen.action)
+    show_compression(made)
+    raise typer.Exit(made.exit_code)

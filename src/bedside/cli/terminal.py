@@ -23,6 +23,7 @@ from bedside.evidence.report.numbers import estimate_text
 from bedside.models.catalogue import Entry
 from bedside.plan.assess import Assessment
 from bedside.plan.compare import Comparison
+from bedside.plan.compress.compress import Compression
 from bedside.plan.conduct.outcome import Outcome
 from bedside.plan.demo import Shown
 from bedside.plan.release.external import Validation
@@ -282,6 +283,24 @@ def show_comparison(made: Comparison) -> None:
     console.print(gates)
     for line in made.plan_changes:
         console.print(Text(line, "red" if line.startswith("-") else "green" if line.startswith("+") else "dim"))
+
+
+def show_compression(made: Compression) -> None:
+    """What compressing a release came to, and what to do next."""
+    console = _out()
+    console.print(gates_table(made.judgements))
+    outcome = made.outcome
+    console.print(_text(f"report   {outcome.report}"), soft_wrap=True)
+    if outcome.release is not None:
+        console.print(_text(f"✓ kept at stage {outcome.decision.stage}", "bold green"))
+        console.print(_text(f"release  {outcome.release}"), soft_wrap=True)
+        console.print(_text(f"next     bedside verify {outcome.release}"), soft_wrap=True)
+        return
+    console.print(_text("✕ refused: no release is written", "bold red"))
+    for each in made.judgements:
+        if each.verdict != "pass":
+            console.print(_text(f"    {each.gate.id}: {text(each.verdict, 'en')}"), soft_wrap=True)
+    console.print("next     keep serving the original, or compress it another way")
 
 
 def show_answers(release: Opened, answers: pl.DataFrame) -> None:

@@ -15,6 +15,7 @@ from bedside.errors import DataError, PlanError
 from bedside.evidence.estimate import Finding
 from bedside.models.digest import check_files, file_digests, read_listing, write_listing
 from bedside.models.predictions import Predictions
+from bedside.models.protocol import Exports
 from bedside.models.rows import target
 from bedside.models.saved import not_fitted
 from bedside.models.task import Multilabel, Task, task_from_json
@@ -35,6 +36,18 @@ def for_task(unfitted: Any, task: Task) -> Any:
 def load(kind: Any, folder: Path) -> Any:
     """What `save` of the model that `for_task` gave has written."""
     return PerLabel.load_with(kind, folder) if (folder / LISTING).is_file() else kind.load(folder)
+
+
+def served(model: Any) -> Any:
+    """The serving form of a network, of several labels each one's; the model itself where it is no network."""
+    if isinstance(model, Exports):
+        return model.export()
+    if not isinstance(model, PerLabel) or not all(isinstance(each, Exports) for each in model.models_.values()):
+        return model
+    exported = {name: each.export() for name, each in model.models_.items()}
+    made = PerLabel(next(iter(exported.values())))
+    made.task_, made.models_ = model.task, exported
+    return made
 
 
 class PerLabel:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from bedside.cohort.digest import sha256_hex
 from bedside.errors import IntegrityError, PlanError
 from bedside.models.allowed import ALLOWED
+from bedside.models.skops_alone import skops_io
 
 SCHEMA = "schema.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -29,11 +30,11 @@ _WAY_OUT = "get the file again from where it came"
 
 def pack(estimator: Any) -> bytes:
     """Canonical bytes of a fitted estimator; raises PlanError naming the types that no file may hold."""
-    import skops.io
+    skops = skops_io()
     from skops.io.exceptions import UnsupportedTypeException
 
     try:
-        raw = skops.io.dumps(estimator)
+        raw = skops.dumps(estimator)
     except UnsupportedTypeException as error:
         raise PlanError(f"{type(estimator).__name__} cannot be saved without pickle: {error}", _CHOOSE) from None
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
@@ -57,8 +58,6 @@ _CHOOSE = "choose another estimator, or add the type to bedside.models.allowed a
 
 def unpack(data: bytes, name: str, n_features: int) -> Any:
     """The estimator of canonical bytes over `n_features` inputs; raises IntegrityError naming the file otherwise."""
-    import skops.io
-
     try:
         schema, members = _read(data)
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError, RecursionError, NotImplementedError) as error:
@@ -69,7 +68,7 @@ def unpack(data: bytes, name: str, n_features: int) -> Any:
     try:
         _check_trees(schema, members, n_features)
         trusted = sorted(set().union(*ALLOWED.values()))
-        return skops.io.loads(data, trusted=trusted)
+        return skops_io().loads(data, trusted=trusted)
     except Exception as error:  # whatever a crafted file provokes in skops or a library's __setstate__
         raise IntegrityError(f"{name} cannot be read: {error}", _WAY_OUT) from error
 

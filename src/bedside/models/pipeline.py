@@ -21,7 +21,7 @@ from bedside.models.calibrate import Calibration, fit_calibration, method_of
 from bedside.models.digest import check_files, file_digests, read_listing, write_listing
 from bedside.models.observed import draw, observe, outside
 from bedside.models.predictions import Predictions
-from bedside.models.protocol import Exports, SpendsMinutes
+from bedside.models.protocol import SpendsMinutes
 from bedside.models.rows import in_row_order, row_weights, target
 from bedside.models.saved import not_fitted
 from bedside.models.task import Classify, Multilabel, Task, task_from_json
@@ -328,11 +328,18 @@ class Pipeline:
 
         Raises BedsideError for a network that cannot be exported.
         """
-        if not isinstance(self.model, Exports):
-            return self
-        served = copy.copy(self)
-        served.fitted_ = replace(self.fitted, model=self.model.export())
-        return served
+        served = per_label.served(self.model)
+        return self if served is self.model else self.with_model(served)
+
+    def with_model(self, model: Any, calibrate: Cohort | None = None) -> Pipeline:
+        """The same pipeline around another fitted model of the same inputs; with rows to calibrate on, calibration and
+        threshold are learnt anew."""
+        other = copy.copy(self)
+        other.fitted_ = replace(self.fitted, model=model)
+        if calibrate is not None:
+            kept = tuple(item for item in self.fitted.findings if not item.id.startswith("calibration_"))
+            other.fitted_ = self._decided(replace(other.fitted_, findings=kept), self.task, calibrate)
+        return other
 
     @classmethod
     def load(cls, folder: Path) -> Pipeline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,8 +23,8 @@ MARKS = frozenset("=.:~#^")  # what a step puts between a field's name and that 
 class Contributions:
     """`values` (rows, fields) + `base` = the score before calibration, on its `scale`.
 
-    Fields are those of the cohort (columns that a step made of one are added up; a pair of an EBM reads "a × b"), each
-    centred on these rows. `error` is the largest distance between the sum and what the model predicts.
+    Fields are those of the cohort (columns that a step made of one are added up; a pair of an EBM reads "a × b"); those
+    of `contributions` are centred on these rows. `error` is the largest distance between the sum and the prediction.
     """
 
     fields: tuple[str, ...]
@@ -40,6 +40,15 @@ def contributions(model: Model, cohort: Cohort, task: Task) -> Contributions | N
 
     That is: any model that is neither additive nor of trees, and more than two classes.
     """
+    found = uncentred(model, cohort, task)
+    if found is None:
+        return None
+    centre = found.values.mean(axis=0)
+    return replace(found, values=found.values - centre, base=found.base + float(centre.sum()))
+
+
+def uncentred(model: Model, cohort: Cohort, task: Task) -> Contributions | None:
+    """The same from the model's own zero, so that rows asked one at a time read alike."""
     if isinstance(task, Classify) and not task.binary:
         return None
     inner, seen = inside(model, cohort)
@@ -54,8 +63,7 @@ def contributions(model: Model, cohort: Cohort, task: Task) -> Contributions | N
     if scale == "value":
         error = error / max(1.0, float(np.abs(predicted).max()))  # a number in any unit: relative to its size
     fields, grouped = _by_field(columns, values, [item.name for item in cohort.schema.inputs])
-    centre = grouped.mean(axis=0)
-    return Contributions(fields, grouped - centre, base + float(centre.sum()), scale, method, float(error.max()))
+    return Contributions(fields, grouped, base, scale, method, float(error.max()))
 
 
 def inside(model: Any, cohort: Cohort) -> tuple[Any, Cohort]:

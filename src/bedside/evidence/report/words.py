@@ -15,6 +15,7 @@ from bedside.evidence.report.numbers import plain
 # Labels of series and groups that checks write; every other label is the user's own and is never looked up.
 LABELS = frozenset(
     {"overall", "model", "treat_all", "treat_none", "event", "no_event", "ideal", "chance", "base", "other_fields"}
+    | {"train_loss", "tune_loss"}
     | {"deletion_hottest", "deletion_random", "insertion_hottest", "insertion_random"}
 )
 LISTED = ("metric", "method", "figure", "word")

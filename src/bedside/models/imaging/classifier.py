@@ -253,16 +253,14 @@ class ImageClassifier(SavedModel):
 
     def learning_curve(self) -> Figure:
         """Loss on train and (where there was one) on the search part by epoch, as a tidy table."""
-        history = self.learnt.progress.history
-        epochs, losses, parts = [], [], []
-        for name, part in (("train_loss", "train"), ("tune_loss", "tune")):
-            for i, row in enumerate(history):
-                if name in row:
-                    epochs.append(i + 1)
-                    losses.append(float(f"{row[name]:.6g}"))
-                    parts.append(part)
-        columns = {"epoch": epochs, "loss": losses, "part": parts}
-        return Figure("learning_curve", "line", columns, {"x": "epoch", "y": "loss", "series": "part"}, part="train")
+        points = [
+            (epoch, float(f"{row[series]:.6g}"), series)
+            for series in ("train_loss", "tune_loss")
+            for epoch, row in enumerate(self.learnt.progress.history, 1)
+            if series in row
+        ]
+        columns = dict(zip(("epoch", "loss", "series"), map(list, zip(*points, strict=True)), strict=True))
+        return Figure("learning_curve", "line", columns, {"x": "epoch", "y": "loss", "series": "series"}, part="train")
 
     def findings(self) -> tuple[Finding, ...]:
         """How long it was trained, and whether that was long enough."""

@@ -162,8 +162,8 @@ def trained(
             row["tune_loss"] = _loss_on(averaged, held_out, recipe, fabric.device)
         if not all(math.isfinite(value) for value in row.values()):
             raise BedsideError(f"training diverged in epoch {epoch + 1}: the loss is not finite", "lower learning_rate")
-        if progress.planned is None:
-            progress.planned = budget.planned(time.monotonic() - started)
+        if progress.planned is None and recipe.stages.whole(epoch):  # epochs in which less learns are shorter
+            progress.planned = max(epoch + 1, budget.planned(time.monotonic() - started) or 0)
         progress.done = epoch + 1
         progress.history = (*progress.history, row)
         if held_out is None or row["tune_loss"] < progress.best_loss:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,7 +109,7 @@ def _exported(network: nn.Module, layer: str | None, images: NDArray[np.float32]
     names = [LOGITS] if layer is None else [LOGITS, FEATURES]
     module, given = _with_map(network, layer), (torch.from_numpy(images),)
     shared: dict[str, Any] = {"input_names": [IMAGES], "output_names": names, "opset_version": OPSET}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")
         if exporter == "dynamo":
             shapes = ({0: torch.export.Dim("batch")},)
@@ -142,3 +145,14 @@ def _gap(graph: bytes, images: NDArray[np.float32], answers: list[NDArray[np.flo
         float(np.abs(mine - theirs).max()) / max(1.0, float(np.abs(theirs).max()))
         for mine, theirs in zip(found, answers, strict=True)
     )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what exporters log of libraries they would also know."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -93,6 +93,11 @@ class OnnxNetwork(SavedModel):
             p[rows] = softmax(logits)
         return Predictions.of_probabilities(task, cohort.frame["row_id"], p)
 
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The graph's answers (n, classes) to inputs (n, channels, side, side)."""
+        found: NDArray[np.float32] = self.session.run([LOGITS], {IMAGES: images})[0]
+        return found
+
     @property
     def has_maps(self) -> bool:
         """Whether it says where in an image it looked."""

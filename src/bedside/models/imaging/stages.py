@@ -49,10 +49,14 @@ class Stages:
                     found.append({"params": some, "weight_decay": own, "share": share})
         return found
 
+    def whole(self, epoch: int) -> bool:
+        """Whether everything learns in this epoch."""
+        return epoch >= self.head + self.last_block
+
     def enter(self, network: nn.Module, epoch: int) -> None:
         """Training mode for what learns in this epoch; the rest keeps its weights and its statistics."""
         network.train()
-        if epoch >= self.head + self.last_block:
+        if self.whole(epoch):
             network.requires_grad_(True)
             return
         features = network.get_submodule("features")

@@ -64,7 +64,9 @@ class Weights:
                 raise DataError(f"weights '{self.name}' are larger than {_LARGEST >> 30} GiB", "is it the right file?")
             data = path.read_bytes()
         except OSError as error:
-            raise DataError(f"weights '{path}' cannot be read: {error.strerror}", "give its path") from None
+            raise DataError(
+                f"weights '{path}' cannot be read: {error.strerror}", "give the path from the folder that you work in"
+            ) from None
         if data[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise _a_pickle(self.name)
         found = sha256_hex(data)

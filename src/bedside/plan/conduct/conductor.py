@@ -61,7 +61,7 @@ class Conductor:
         remembered = self.work.remembered
         task = plan.task.model_dump(mode="json")
         sweep(bench.scratch)
-        refuse_bad_plan(plan, document, in_memory=self.given is not None)
+        self._refuse_bad_plan()
         read = self._read()
         cleaned = remembered(
             "clean",
@@ -84,13 +84,21 @@ class Conductor:
             {"cohort": cohort},
             lambda: actions.split(bench, plan, cohort),
         )
-        found = Evaluation(self.work, cohort, split, self.base).carry_out()
+        found = self._evaluation(cohort, split).carry_out()
         evidence = (cleaned["evidence"], described["evidence"], split["evidence"], *found.evidence)
         judged = self._judged(evidence, keeps_rows=found.pipeline["keeps_rows"])
         made = Made(
             read, cleaned, split, found.pooled, found.reference, found.pipeline, evidence, found.actions, judged
         )
         return self._outcome(made)
+
+    def _refuse_bad_plan(self) -> None:
+        """What can be known to be wrong before any data is read."""
+        refuse_bad_plan(self.plan, self.work.document, in_memory=self.given is not None)
+
+    def _evaluation(self, cohort: str, split: dict[str, Any]) -> Evaluation:
+        """What is fitted, predicted and checked."""
+        return Evaluation(self.work, cohort, split, self.base)
 
     def _read(self) -> dict[str, Any]:
         bench, plan = self.work.bench, self.plan
@@ -153,13 +161,13 @@ class Conductor:
     def _outcome(self, made: Made) -> Outcome:
         """The run laid out for people, and released where its stage and the plan say so."""
         plan, store, judged = self.plan, self.work.bench.store, made.judged
-        facts = facts_of(plan, made, self.threads)
+        facts = self._facts(made)
         reported = report_action(self.work, made, facts)
         run = json_digest({"plan": plan.digest, "data": facts["digests"]["read"], "threads": self.threads})
         folder = self.work.workspace.runs / f"{plan.name}-{run[:12]}"
         report = write_run(store, plan, folder, facts, made, reported)
         release = None
-        if judged["stage"] is not None and plan.release is not None:
+        if judged["stage"] is not None and plan.release is not None and self._releases(made):
             release = publish(self.work, made, facts, reported["html"])
         return Outcome(
             plan,
@@ -171,3 +179,11 @@ class Conductor:
             release=release,
             actions=tuple(self.work.done),
         )
+
+    def _facts(self, made: Made) -> dict[str, Any]:
+        """What the report and the release say of how it was made."""
+        return facts_of(self.plan, made, self.threads)
+
+    def _releases(self, made: Made) -> bool:
+        """Whether a run that reached a stage is released."""
+        return True

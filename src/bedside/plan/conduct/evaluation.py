@@ -216,8 +216,7 @@ class Evaluation:
         )
 
     def _path_of(self, name: str) -> Path:
-        """Where the plan names a model: `name` is "model" or a baseline's."""
+        """Where the plan names a model: a baseline by its name, else the model."""
         plan = self.work.plan
-        if name == "model" or not plan.baseline:
-            return ("model",)
-        return ("baseline", list(baselines(plan)).index(name))
+        names = list(baselines(plan)) if plan.baseline else []
+        return ("baseline", names.index(name)) if name in names else ("model",)

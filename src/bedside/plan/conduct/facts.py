@@ -66,6 +66,8 @@ def shown(facts: Mapping[str, Any]) -> list[tuple[str, Scalar | Sequence[Scalar]
     if split["kind"] == "k_fold":
         out.append(("folds", split["folds"]))
     out += [("seed", split["seed"]), ("model", facts["model"]), ("baselines", tuple(facts["baselines"]))]
+    if "compressed" in facts:
+        out += [("compressed_from", facts["compressed"]["release"]), ("compressed_by", facts["compressed"]["methods"])]
     out.append(("threads", facts["threads"]))
     out.append(("plan_digest", facts["plan"]))
     out += [(f"{name}_digest", facts["digests"][name]) for name in DIGESTS]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -71,6 +72,11 @@ def rows_of_json(release: Opened, path: Path) -> Cohort:
     rows = data if isinstance(data, list) else [data]
     if not rows or not all(isinstance(row, Mapping) for row in rows):
         raise DataError(f"{path}: rows are JSON objects", "see the release's example.json")
+    return rows_of(release, rows)
+
+
+def rows_of(release: Opened, rows: Sequence[Mapping[str, Any]]) -> Cohort:
+    """Rows given as JSON objects (at least one) as raw rows, numbered from 0; raises DataError as `Opened.row` does."""
     single = [release.row(row) for row in rows]
     frame = pl.concat([each.frame for each in single])
     ids = pl.Series([str(i) for i in range(len(rows))], dtype=pl.String)
@@ -101,13 +107,18 @@ def nearest_cases(release: Opened, raw: Cohort, cases: Cohort, k: int) -> pl.Dat
     (their row ids), `nearest_distance` and `nearest_TARGET` (what became of them; of several labels each one's).
 
     `cases` are raw rows with their outcome, such as the table that the release was learnt from: it is given anew,
-    because a release holds no patient. Distances are over the inputs (`bedside.checks.explain.nearest`).
+    because a release holds no patient. Distances are over the inputs (`bedside.checks.explain.nearest`), of images as
+    the network sees them (`nearest_images`).
     """
-    from bedside.checks.explain import nearest
+    from bedside.checks.explain import nearest, nearest_images
+    from bedside.models.imaging.network import as_network
 
-    known = release.clean(cases)
-    inputs = [item.name for item in release.schema.inputs]
-    positions, distances = nearest(known.keeping(inputs), release.clean(raw).keeping(inputs), k)
+    known, asked = release.clean(cases), release.clean(raw)
+    if as_network(release.pipeline.model) is not None:
+        positions, distances = nearest_images(release.pipeline, known, asked, k)
+    else:
+        inputs = [item.name for item in release.schema.inputs]
+        positions, distances = nearest(known.keeping(inputs), asked.keeping(inputs), k)
     ids = known.frame["row_id"].to_list()
     lines = {
         "row_id": raw.frame["row_id"].to_list(),

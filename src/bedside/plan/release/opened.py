@@ -106,6 +106,11 @@ class Opened:
         return Pipeline.load(self._unchanged(SERVING))
 
     @property
+    def model_is_graph(self) -> bool:
+        """Whether its model is itself an ONNX graph, as that of a compressed network is."""
+        return any(name.startswith("model/") and name.endswith(".onnx") for name in self.files)
+
+    @property
     def has_serving(self) -> bool:
         """Whether it holds a serving form of its network."""
         return any(name.startswith(f"{SERVING}/") for name in self.files)

@@ -22,7 +22,7 @@ from bedside.plan.release.opened import Opened
 TOLERANCE = 1e-9
 NUMBERS = ("value", "low", "high")
 COUNTS = ("n_subjects", "n_rows", "n_events")
-BEFORE_CHECKS = {"clean", "describe", "split", "fit"}  # whose evidence stands before that of the plan's checks
+BEFORE_CHECKS = {"clean", "describe", "split", "fit", "latency"}  # whose evidence stands before the plan's checks
 
 
 def recompute(release: Opened) -> Answer:

@@ -1,0 +1,136 @@
+"""The pages of the first room: start, Try it, Models and releases, Audit."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from bedside.serve import routes
+from bedside.serve.problems import NotThere
+from bedside.serve.routes import service_of
+from bedside.web import form
+from bedside.web.render import MEDIA, environment, page, static_files
+from bedside.web.words import language_of
+
+START_FILES = ("style.css", "start.js", "page.js")
+AUDIT_PAGE = 50
+SHOWN_FIRST = ("autonomous", "assist", "research", "shadow")
+
+
+async def home(request: Request) -> Response:
+    """The first page that the reader may see."""
+    roles = request.state.session.roles
+    permissions = request.app.state.permissions
+    first = next(path for path in ("/try", "/models") if permissions["GET", path].roles & roles)
+    return RedirectResponse(first, 303)
+
+
+async def start(request: Request) -> Response:
+    """Where the start token is exchanged; the token stands behind # in the address, which no log sees."""
+    return page(request, "start.html.j2")
+
+
+async def start_file(file: str) -> Response:
+    """What the start page loads, which is all that is given out before signing in."""
+    if file not in START_FILES:
+        raise NotThere("there is no such file")
+    return _file(file)
+
+
+async def static(file: str) -> Response:
+    """A file that the pages load."""
+    return _file(file)
+
+
+def _file(name: str) -> Response:
+    data = static_files().get(name)
+    if data is None:
+        raise NotThere("there is no such file")
+    media = MEDIA[name.rpartition(".")[2]]
+    return Response(data, media_type=media, headers={"cache-control": "private, max-age=31536000, immutable"})
+
+
+async def try_first(request: Request) -> Response:
+    """Try it with the first release there is."""
+    state = service_of(request).registry.state
+    champions = [found for name in state.names if (found := state.champion(name)) is not None]
+    if not champions:
+        return page(request, "try_none.html.j2", refused=state.refused)
+    first = min(champions, key=lambda each: SHOWN_FIRST.index(each.stage))
+    return RedirectResponse(f"/try/{first.digest}", 303)
+
+
+async def try_page(request: Request, digest: str) -> Response:
+    """Try it: fill the fields or drop an image, and see what a release answers."""
+    service = service_of(request)
+    served = service.registry.state.find(digest)
+    state = service.registry.state
+    everything = [(name, each) for name in state.names for each in state.of(name)]
+    asked, others = form.fields_of(served)
+    champions = {each.digest for name in state.names if (each := state.champion(name)) is not None}
+    return page(
+        request,
+        "try.html.j2",
+        served=served,
+        releases=everything,
+        champions=champions,
+        asked=asked,
+        others=others,
+        image=served.image_field,
+        example=form.example_of(served),
+    )
+
+
+async def try_answer(request: Request, digest: str) -> Response:
+    """The answer as a piece of the page."""
+    began = time.perf_counter()
+    found = await routes.answer(request, digest, purpose="try", explain=True, subject=None)
+    served = service_of(request).registry.state.find(digest)
+    template = environment(language_of(request)).get_template("answer.html.j2")
+    seconds = time.perf_counter() - began
+    view = {"answer": found["answers"][0], "release": found["release"], "served": served, "seconds": seconds}
+    return HTMLResponse(template.render(view))
+
+
+async def models(request: Request) -> Response:
+    """Everything that is served, and what is not, with the reason."""
+    state = service_of(request).registry.state
+    return page(request, "models.html.j2", state=state)
+
+
+async def model(request: Request, name: str) -> Response:
+    """One name: its releases with stage and gates, who is champion, and what was decided when and by whom."""
+    state = service_of(request).registry.state
+    if name not in state.names:
+        raise NotThere("nothing is served under that name", "/models lists what is")
+    may_try = bool(request.app.state.permissions["GET", "/try/{digest}"].roles & request.state.session.roles)
+    releases = state.of(name)[::-1]
+    return page(request, "model.html.j2", name=name, state=state, releases=releases, may_try=may_try)
+
+
+async def audit(request: Request, before: Annotated[int | None, Query(ge=0, le=2**53)] = None) -> Response:
+    """The audit trail, newest first."""
+    service = service_of(request)
+    rows = await service.workers.run(lambda: service.audit.page(before=before, limit=AUDIT_PAGE))
+    older = rows[-1].index if len(rows) == AUDIT_PAGE and rows[-1].index > 0 else None
+    return page(request, "audit.html.j2", rows=rows, older=older, before=before)
+
+
+def add_pages(app: FastAPI) -> None:
+    """Put the pages on the application."""
+    for method, path, endpoint in (
+        ("GET", "/", home),
+        ("GET", "/start", start),
+        ("GET", "/start/{file}", start_file),
+        ("GET", "/static/{file}", static),
+        ("GET", "/try", try_first),
+        ("GET", "/try/{digest}", try_page),
+        ("POST", "/try/{digest}/answer", try_answer),
+        ("GET", "/models", models),
+        ("GET", "/models/{name}", model),
+        ("GET", "/audit", audit),
+    ):
+        app.add_api_route(path, endpoint, methods=[method], include_in_schema=False)
