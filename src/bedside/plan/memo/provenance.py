@@ -63,7 +63,7 @@ def versions() -> dict[str, str]:
             out[name] = version(name)
         except PackageNotFoundError:
             continue
-    return out
+    return dict(sorted(out.items()))
 
 
 @cache
