@@ -269,3 +269,73 @@ def test_a_mask_that_does_not_fit_is_refused(folder: Path) -> None:
         reader.read(folder)
     with pytest.raises(DataError, match="mask is"):
         Images(mask=3)
+
+
+VOC = "<annotation><filename>{name}</filename>{objects}</annotation>"
+CORNERS = "<xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax><ymax>{3}</ymax>"
+OBJECT = "<object><name>{label}</name><bndbox>" + CORNERS + "</bndbox></object>"
+
+
+def boxes(path: Path, *found: tuple[str, int, int, int, int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    objects = "".join(OBJECT.format(*corners, label=label) for label, *corners in found)
+    path.write_text(VOC.format(name=path.stem, objects=objects))
+
+
+def test_each_box_is_a_row_cut_from_its_image(folder: Path) -> None:
+    from bedside.prepare.arrays import Images as Arrays
+
+    for name in ("b", "c", "d"):
+        boxes(folder / "voc" / f"{name}.xml", ("red", 1, 1, 9, 6))
+    boxes(folder / "voc" / "a.xml", ("white", 2, 1, 4, 2), ("red", 8, 5, 20, 20))  # the second leaves the image
+    cohort = Images(target="cell", boxes="voc").read(folder)
+    assert len(cohort) == 5 and cohort.schema.identity == "cluster" and cohort.n_subjects == 4
+    assert cohort["row_id"].to_list()[:2] == ["benign/a.png#1", "benign/a.png#2"]
+    assert cohort["cell"].to_list() == ["white", "red", "red", "red", "red"]
+    whole = np.asarray(Image.open(folder / "benign/a.png")) / np.float32(255)
+    arrays = Arrays(cohort)
+    np.testing.assert_array_equal(arrays[0][:, :, 0], whole[0:2, 1:4])  # VOC counts from 1, ends included
+    np.testing.assert_array_equal(arrays[1][:, :, 0], whole[4:6, 7:9])
+    assert Images(target="cell", boxes="voc").read_new(folder / "benign" / "a.png")["width"].to_list() == [9.0]
+
+
+def test_boxes_that_cannot_be_read_are_named(folder: Path) -> None:
+    reader = Images(target="cell", boxes="voc")
+    for name in ("a", "b", "c"):
+        boxes(folder / "voc" / f"{name}.xml", ("red", 1, 1, 3, 3))
+    with pytest.raises(DataError, match=r"d\.jpg: there is no d\.xml"):
+        reader.read(folder)
+    for text, told in (
+        ("no xml", "is no XML"),
+        ("<annotation><object><name>x</name></object></annotation>", "lacks its name or box"),
+        ('<!DOCTYPE a [<!ENTITY e "ha">]><annotation>&e;</annotation>', "declares entities"),
+        (VOC.format(name="d", objects=OBJECT.format(30, 1, 40, 3, label="red")), "holds no pixel"),
+    ):
+        (folder / "voc" / "d.xml").write_text(text)
+        with pytest.raises(DataError, match=told):
+            reader.read(folder)
+        kept, refused = Images(target="cell", boxes="voc", unreadable="quarantine").read_setting_aside(folder)
+        assert len(kept) == 3 and [each.name for each in refused] == ["malignant/d.jpg"]
+    with pytest.raises(DataError, match="classes of their own"):
+        Images(boxes="voc")
+
+
+def test_images_of_every_kind_are_read_beside_those_that_cannot_be(tmp_path: Path) -> None:
+    import zlib
+
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    Image.fromarray(grey.astype(np.uint16) * 1000).save(tmp_path / "sixteen.png")
+    Image.fromarray(grey > 20).save(tmp_path / "one_bit.png")
+    Image.fromarray(np.stack([grey, grey * 2, grey], axis=2)).save(tmp_path / "colour.png")
+    Image.fromarray(grey).save(tmp_path / "grey.jpg")
+    png = (tmp_path / "colour.png").read_bytes()
+    header = png[12:16] + (30_000).to_bytes(4, "big") * 2 + png[24:29]  # says 30 000 × 30 000
+    (tmp_path / "vast.png").write_bytes(png[:12] + header + zlib.crc32(header).to_bytes(4, "big") + png[33:])
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "grey.jpg").read_bytes()[:-200])
+    cohort, refused = Images(unreadable="quarantine").read_setting_aside(tmp_path)
+    modes = dict(zip(cohort["row_id"], cohort["mode"], strict=True))
+    assert modes == {"colour.png": "RGB", "grey.jpg": "L", "one_bit.png": "1", "sixteen.png": "I;16"}
+    assert {each.name: each.why.what for each in refused}.keys() == {"vast.png", "empty.png", "cut.jpg"}
+    assert "pixels" in next(each.why.what for each in refused if each.name == "vast.png")
+    assert all(each.why.way_out for each in refused)

@@ -225,3 +225,46 @@ def test_one_image_of_one_pixel_has_statistics(tmp_path: Path) -> None:
     assert np.isfinite(
         made.frame.select(made.schema.keeping([n for n in made.schema.names if "." in n]).names).to_numpy()
     ).all()
+
+
+# The dataset card -----------------------------------------------------------------------------------------------------
+
+
+def test_marks_that_go_with_a_class_are_hinted_at_in_the_card() -> None:
+    from bedside.evidence.glossary import text
+    from bedside.prepare.card import describe
+    from bedside.synth.phantom2d import simulate
+
+    cohort = simulate(200, 2, size=48, shortcut=1.0)
+    told = describe(cohort)
+    marked = cohort["marker"].is_not_null().to_numpy()
+    shares = {
+        (each.at or {}).get("level"): each.value for each in told.estimates if each.metric == "image_corner_marks"
+    }
+    nodule = (cohort["finding"] == "nodule").to_numpy()
+    assert shares == {
+        None: pytest.approx(marked.mean()),
+        "nodule": pytest.approx(marked[nodule].mean()),
+        "none": pytest.approx(marked[~nodule].mean()),
+    }
+    (hint,) = [each for each in told.findings if each.id == "image_marks_differ"]
+    assert (hint.values["most"], hint.values["least"]) == ("nodule", "none")
+    assert "nodule" in text(hint.id, "en", **hint.values)
+    plain = describe(simulate(60, 2, size=48))
+    assert not [each for each in plain.findings if each.id == "image_marks_differ"]
+    assert {e.value for e in plain.estimates if e.metric == "image_corner_marks"} == {0.0}
+
+
+def test_a_black_border_and_brightness_are_what_they_say(tmp_path: Path) -> None:
+    from bedside.intake.images import Images as Reader
+    from bedside.prepare.card import describe
+
+    for i in range(12):
+        image = np.full((20, 20), 100, dtype=np.uint8)
+        if i < 3:
+            image[[0, -1]], image[:, [0, -1]] = 0, 0
+        (tmp_path / f"{i:02d}.png").write_bytes(encode_png(image))
+    told = {each.metric: each.value for each in describe(Reader().read(tmp_path)).estimates}
+    assert told["image_black_border"] == pytest.approx(0.25) and told["image_corner_marks"] == 0
+    expected = 100 / 255 * (9 + 3 * (18 * 18) / 400) / 12
+    assert told["image_brightness"] == pytest.approx(expected, abs=1e-6)

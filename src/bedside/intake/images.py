@@ -17,6 +17,7 @@ from bedside.cohort.quarantine import Refused
 from bedside.cohort.schema import Field, Schema
 from bedside.errors import DataError
 from bedside.intake.assemble import assemble, origin_of
+from bedside.intake.boxes import boxes_of, crops
 from bedside.intake.declare import column_names
 from bedside.intake.image_files import SUFFIXES, bytes_of, inside, listing, looks_like_image
 from bedside.intake.masks import describe_mask, mask_fields, mask_paths, sources_of
@@ -50,6 +51,9 @@ class Images:
     `mask` names a column of paths or a folder of files called like the images, which makes a field `mask` (kind "mask",
     no input, empty where an image has none); `{lesion: masks, marker: markers}` makes several.
 
+    `boxes` names a folder of Pascal VOC files called like the images: each box is then a row, cut from its image, its
+    class the `target`; boxes of one image are one subject.
+
     `window` (low, high) are stored pixel values that become 0 and 1. `unreadable` says whether a file that cannot
     be read stops the reading ("stop") or is left out, told, and put into the workspace's quarantine ("quarantine").
     """
@@ -67,6 +71,7 @@ class Images:
     missing: Any = None
     window: Sequence[float] | None = None
     mask: Any = None
+    boxes: str | None = None
     unreadable: str = "stop"
 
     name: ClassVar[str] = "images"
@@ -82,6 +87,8 @@ class Images:
         if self.labels is not None:
             inside(self.labels, "labels")
         sources_of(self.mask)
+        if self.boxes is not None and (self.labels is not None or self.mask is not None or self.target is None):
+            raise DataError("boxes have classes of their own", "name the field of their class with `target`, alone")
 
     def read(self, path: Path | str) -> Cohort:
         """The cohort of a folder, of one image file, or of a stack."""
@@ -98,6 +105,8 @@ class Images:
             return self._cohort(place.parent, [place.name], None, {"format": "file"})
         if not place.is_dir():
             locate(place)  # says what is there instead
+        if self.boxes is not None:
+            return self._boxed(place, self.boxes)
         if self.labels is None:
             return self._unlabelled(place)
         return self._labelled(place, place / self.labels)
@@ -106,7 +115,7 @@ class Images:
         """Images to be answered: as `read`, but every file must be readable, the label table may be absent, and neither
         outcome nor masks are looked for."""
         place = Path(path)
-        reader = replace(self, target=None, mask=None, unreadable="stop")
+        reader = replace(self, target=None, mask=None, boxes=None, unreadable="stop")
         if self.labels is not None and not (place / self.labels).is_file():
             reader = replace(reader, labels=None)
         return reader.read(place)
@@ -133,6 +142,46 @@ class Images:
             table = _Table([Field(self.target, "category", ("target",))], pl.DataFrame([classes]))
         masks = {field: mask_paths(folder, place, names, None) for field, place in sources_of(self.mask).items()}
         return self._cohort(folder, names, table, {"format": "folder"}, masks)
+
+    def _boxed(self, folder: Path, place: str) -> tuple[Cohort, Sequence[Refused]]:
+        """A row for each box."""
+        names = [n for n in listing(folder) if looks_like_image(folder / n) and not n.startswith(f"{place}/")]
+        if not names:
+            raise DataError(f"{folder}: no image lies in this folder", f"known are {', '.join(SUFFIXES)}")
+        paths: dict[str, Path] = {}
+        made: list[Manifest] = []
+        rows: list[dict[str, Any]] = []
+        refused: list[Refused] = []
+        for name in names:
+            try:
+                image, mode = describe(bytes_of(folder, name), self.window)
+                found = boxes_of(folder, place, name)
+                cut = crops(image, found, name)
+            except DataError as error:
+                refused.append(Refused(folder / name, name, None, error))
+                continue
+            paths[image.items[0]] = folder / name
+            made += cut
+            for i, (box, each) in enumerate(zip(found, cut, strict=True)):
+                row = {"row_id": f"{name}#{i + 1}", "subject": name, "image": each.digest, str(self.target): box.label}
+                rows.append(row | {"height": float(each.shape[0]), "width": float(each.shape[1]), "mode": mode})
+        self._refuse(folder, names, refused)
+        if not rows:
+            raise DataError(f"{folder}: no image has a box", f"look into '{place}'")
+        files: Files = FolderFiles(paths)
+        for each in made:
+            files.put(each.to_bytes())
+        fields = [*FIELDS, Field(str(self.target), "category", ("target",))]
+        told = {"format": "boxes", "files": len(paths), "boxes": len(rows), "left_out": len(refused)}
+        told |= {
+            "unreadable": self.unreadable,
+            "window": None if self.window is None else list(map(float, self.window)),
+        }
+        frame = pl.DataFrame(rows)
+        origin = origin_of(self.name, told, {}, json_digest(dict(frame.select("row_id", "image").iter_rows())))
+        cohort = assemble(str(folder), frame, fields, subject="subject", row_id="row_id", origin=origin)
+        cohort = replace(cohort, schema=replace(cohort.schema, identity="cluster"))  # images are known, patients not
+        return cohort.with_files(files), refused
 
     def _labelled(self, folder: Path, path: Path) -> tuple[Cohort, Sequence[Refused]]:
         if not path.is_file():

@@ -5,6 +5,7 @@ and DICOM pixels keep their own unit until a `window` op. The ops:
 
     {"op": "window", "low": l, "high": h}                         (x − l) / (h − l), clipped to 0..1
     {"op": "invert"}                                              1 − x
+    {"op": "crop", "top": t, "left": l, "height": h, "width": w}  the pixels from row t and column l
     {"op": "grey"}                                                luminance (ITU-R BT.601), one channel
     {"op": "resize", "height": h, "width": w, "fit": "stretch"}   bilinear with anti-aliasing
     {"op": "resize", …, "fit": "pad"}                             the same, aspect kept, centred on zeros
@@ -232,6 +233,12 @@ def _scaled(array: Floats, height: int, width: int) -> Floats:
     return np.clip(np.stack(planes, axis=2), 0.0, 1.0).astype(np.float32)
 
 
+def _crop(array: Floats, top: int, left: int, height: int, width: int) -> Floats:
+    if top < 0 or left < 0 or top + height > array.shape[0] or left + width > array.shape[1]:
+        raise DataError(f"a crop leaves the image of {array.shape[1]} × {array.shape[0]} pixels", "read the data again")
+    return array[top : top + height, left : left + width]
+
+
 def _window(array: Floats, op: Mapping[str, Any]) -> Floats:
     low, high = float(op["low"]), float(op["high"])
     return np.clip((array - low) / (high - low), 0.0, 1.0).astype(np.float32)
@@ -240,6 +247,7 @@ def _window(array: Floats, op: Mapping[str, Any]) -> Floats:
 _OPS: dict[str, Callable[[Floats, Mapping[str, Any]], Floats]] = {
     "window": _window,
     "invert": lambda array, _op: (1.0 - array).astype(np.float32),
+    "crop": lambda array, op: _crop(array, *(int(op[key]) for key in ("top", "left", "height", "width"))),
     "grey": lambda array, _op: grey(array),
     "resize": lambda array, op: resized(array, int(op["height"]), int(op["width"]), str(op["fit"])),
 }

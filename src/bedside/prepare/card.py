@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.schema import Field
 from bedside.evidence.estimate import Estimate, Evidence, Figure, Finding
+from bedside.prepare.image_card import describe_images
 
 PART = "cohort"
 
@@ -24,11 +25,13 @@ def describe(cohort: Cohort, *, shown: int = 50, fewest: int = 10, bins: int = 2
 
     A number is told by its quartiles and a histogram between its 1st and 99th percentile, a category by the shares of
     its levels. What fewer than `fewest` rows hold is not told: rare levels are pooled, thin fields get a reason why
-    not. Times and texts get their share missing only.
+    not. An image is told by brightness, border and marks in its corners (`image_card`). Times and texts get their share
+    missing only.
     """
     n = len(cohort)
     estimates = [_exact("cohort_rows", n, n, unit="1"), _exact("cohort_subjects", cohort.n_subjects, n, unit="1")]
     figures: list[Figure] = []
+    findings = doubts(cohort)
     for item in cohort.schema.fields[:shown]:
         column = cohort.frame[item.name]
         there = column.drop_nulls()
@@ -38,11 +41,15 @@ def describe(cohort: Cohort, *, shown: int = 50, fewest: int = 10, bins: int = 2
             found, figure = _number(item, there.to_numpy(), fewest, bins)
         elif item.kind in ("category", "ordinal", "boolean"):
             found, figure = _levels(item, there, fewest)
+        elif item.kind == "image" and cohort.files is not None:
+            found, hints = describe_images(cohort, item.name, part=PART, fewest=fewest)
+            figure = None
+            findings += hints
         else:
             continue
         estimates += found
         figures += [] if figure is None else [figure]
-    return Evidence("describe", tuple(estimates), tuple(figures), tuple(doubts(cohort)))
+    return Evidence("describe", tuple(estimates), tuple(figures), tuple(findings))
 
 
 def doubts(cohort: Cohort) -> list[Finding]:
