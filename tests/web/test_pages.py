@@ -47,7 +47,7 @@ def nothing_amiss(browser: Browser, node: Node):  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/try", "/models", "/models/linear", "/audit"])
+@pytest.mark.parametrize("path", ["/try", "/models", "/models/linear", "/audit", "/accounts"])
 def test_each_page_in_each_language_and_theme(node: Node, browser: Browser, path: str, lang: str, theme: str) -> None:
     browser.open(f"{node.address}{path}?lang={lang}&theme={theme}")
     if path == "/try":  # it leads on to a release
@@ -77,6 +77,24 @@ def test_the_synthetic_example_is_answered_with_reasons(node: Node, browser: Bro
     position = int(browser.run("document.querySelector('#answer .trace').innerText.match(/audit row (\\d+)/)[1]"))
     row = node.service.audit.get(position)
     assert row is not None and (row["kind"], row["account"], row["name"]) == ("try", "local", "trees")
+
+
+def test_a_person_corrects_an_answer_and_it_is_kept_as_a_cohort(node: Node, browser: Browser) -> None:
+    served = node.service.registry.state.find("linear")
+    browser.open(f"{node.address}/try/{served.digest}?lang=en&theme=light")
+    browser.click("#fill")
+    browser.click("#row .primary")
+    browser.wait(ANSWERED)
+    browser.click(".feedback button[value=correct]")
+    browser.wait("!document.querySelector('.feedback .error').hidden")
+    browser.complaints.clear()  # the browser notes the refusal: there was no reason
+    browser.fill(".feedback [name=reason]", "seen at the bedside")
+    browser.click(".feedback button[value=correct]")
+    browser.wait("!document.querySelector('.feedback .done').hidden")
+    look(browser, "try-feedback")
+    made = node.service.feedback.corrections(served.digest)
+    call = browser.run("document.querySelector('.feedback [name=correction]').value")
+    assert made["died_in_hospital"].to_list() == [call == "true"]
 
 
 def test_an_unusual_value_is_marked_while_typed_and_in_the_answer(node: Node, browser: Browser) -> None:

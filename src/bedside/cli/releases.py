@@ -149,6 +149,7 @@ def refuse_stranger(release: Opened, *, untrusted: bool) -> None:
 def compress(
     release: Annotated[Path, typer.Argument(help="The folder of a release of a network.")],
     data: Annotated[Path, typer.Option(help="The plan file of the release, or the data that it names.")],
+    distill: Annotated[bool, typer.Option("--distill", help="Teach a small CNN what the network says.")] = False,
     prune: Annotated[
         float | None, typer.Option(help="Share of channels to leave out; then it learns again.", show_default=False)
     ] = None,
@@ -176,7 +177,7 @@ def compress(
     opened = open_release(release, trusted_keys(workspace.keys))
     refuse_stranger(opened, untrusted=untrusted)
     with Screen() as screen:
-        methods = Methods(int8=int8, prune=prune, by=prune_by)  # type: ignore[arg-type]
+        methods = Methods(distill=distill, int8=int8, prune=prune, by=prune_by)  # type: ignore[arg-type]
         made = carry_out(workspace, opened, data, methods, cost=parse_gates(cost or []), progress=screen.action)
     show_compression(made)
     raise typer.Exit(made.exit_code)

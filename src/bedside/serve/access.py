@@ -2,7 +2,8 @@
 
 A request passes, in this order: the Host it asks for is ours; its route is open or its session is valid; one of the
 account's roles is marked in the table; and if it changes something, it comes from our own pages (Origin) with the
-session's token. Anything that is not in the table is refused, and an application with such a route does not start.
+session's token (a program's bearer token needs none). Anything that is not in the table is refused, and an application
+with such a route does not start.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from bedside.errors import BedsideError
 from bedside.serve.problems import problem
 
 if TYPE_CHECKING:
+    from bedside.serve.accounts import Accounts
     from bedside.serve.sessions import Session, Sessions
 
 ROLES = ("viewer", "clinician", "scientist", "approver", "admin")
@@ -50,13 +52,22 @@ route                                     viewer  clinician  scientist  approver
 GET    /health                            open
 GET    /ready                             open
 POST   /start                             open
+POST   /login                             open
 POST   /leave                             x       x          x          x         x
+POST   /password                          x       x          x          x         x
+GET    /accounts.json                     .       .          .          .         x
+POST   /accounts                          .       .          .          .         x
+POST   /accounts/{name}                   .       .          .          .         x
+POST   /accounts/{name}/token             .       .          .          .         x
 GET    /metrics                           .       .          .          .         x
 GET    /openapi.json                      x       x          x          x         x
 GET    /releases                          x       x          x          x         x
 GET    /releases/{digest}                 x       x          x          x         x
 GET    /releases/{digest}/{file}          x       x          x          x         x
 POST   /releases/{digest}/stage           .       .          .          x         .
+POST   /answers/{position}/feedback       .       x          x          .         .
+GET    /releases/{digest}/feedback.json   .       .          x          x         .
+POST   /releases/{digest}/corrections     .       .          x          .         .
 POST   /models/{name}/champion            .       .          .          x         .
 POST   /models/{name}/rollback            .       .          .          x         .
 POST   /predict                           .       x          x          .         .
@@ -121,11 +132,12 @@ class Guard:
         routes: list[Any],
         permissions: Mapping[tuple[str, str], Permission],
         sessions: Sessions,
+        accounts: Accounts,
         names: frozenset[str],
         secure: bool,
     ) -> None:
         self.app, self.routes, self.permissions = app, routes, permissions
-        self.sessions, self.names, self.secure = sessions, names, secure
+        self.sessions, self.accounts, self.names, self.secure = sessions, accounts, names, secure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer why not."""
@@ -166,6 +178,8 @@ class Guard:
             return problem(403, "your roles do not include this", "ask who administers this service")
         if scope["method"] in SAFE:
             return None
+        if "authorization" in headers:
+            return None  # no browser sends a bearer token by itself, so no other site's page can
         given = headers.get(CSRF_HEADER, "")
         if not hmac.compare_digest(given.encode(), session.csrf.encode()):
             return problem(403, f"the request does not carry the session's token ({CSRF_HEADER})", "reload the page")
@@ -183,6 +197,9 @@ class Guard:
         return None
 
     def _session(self, headers: Headers) -> Session | None:
+        if "authorization" in headers:
+            kind, _, token = headers["authorization"].partition(" ")
+            return self.accounts.of_token(token.strip()) if kind.lower() == "bearer" else None
         jar: SimpleCookie = SimpleCookie()
         try:
             jar.load(headers.get("cookie", ""))

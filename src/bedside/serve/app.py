@@ -16,9 +16,11 @@ from bedside.cohort.workspace import Workspace
 from bedside.errors import BedsideError
 from bedside.serve import access
 from bedside.serve.access import Guard, check_complete, parse
+from bedside.serve.account_routes import add_account_routes
 from bedside.serve.config import ServeConfig
+from bedside.serve.feedback_routes import add_feedback_routes
 from bedside.serve.limits import BodyLimit
-from bedside.serve.problems import Busy, Late, misfit, problem, status_of
+from bedside.serve.problems import Busy, Late, TooMany, misfit, problem, status_of
 from bedside.serve.routes import add_routes
 from bedside.serve.service import Service
 from bedside.serve.telemetry import Telemetry
@@ -45,6 +47,8 @@ def create_app(
         title="Bedside", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
     )
     app.state.service = service
+    add_account_routes(app)
+    add_feedback_routes(app)  # before the files of a release, whose route would take its name
     add_routes(app)
     if add is not None:
         add(app)
@@ -57,6 +61,7 @@ def create_app(
         routes=app.router.routes,
         permissions=permissions,
         sessions=service.sessions,
+        accounts=service.accounts,
         names=config.names,
         secure=config.secure,
     )
@@ -75,6 +80,10 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Busy)
     async def busy(_request: Request, error: Busy) -> Response:
         return problem(429, "too many questions wait already", "ask again later", retry_after=str(error.retry_after))
+
+    @app.exception_handler(TooMany)
+    async def guessing(_request: Request, error: TooMany) -> Response:
+        return problem(429, "too many wrong passwords", "wait, then try again", retry_after=str(error.retry_after))
 
     @app.exception_handler(Late)
     async def late(_request: Request, _error: Late) -> Response:

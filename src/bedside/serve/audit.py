@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import exc
 
+from bedside.cohort.cohort import Cohort
 from bedside.cohort.digest import canonical_json, sha256_hex
 from bedside.errors import BedsideError, IntegrityError
 from bedside.evidence.keys import SigningKey
@@ -86,9 +87,11 @@ class AuditTrail:
         """A subject's id as 32 hexadecimal digits that only the holder of the key can tie to it."""
         return hmac.new(self._secret, b"subject\0" + subject.encode(), hashlib.sha256).hexdigest()[:32]
 
-    def input_digest(self, source: bytes) -> str:
-        """A keyed digest of what was asked: equal inputs can be found again, nothing can be guessed from it."""
-        return hmac.new(self._secret, b"input\0" + source, hashlib.sha256).hexdigest()
+    def row_digest(self, raw: Cohort, row: int) -> str:
+        """A keyed digest of a row's fields: the same row can be known again, nothing can be guessed from it."""
+        values = raw.frame.row(row, named=True)
+        told = {name: _plain(values[name]) for name in raw.schema.names}
+        return hmac.new(self._secret, b"input\0" + canonical_json(told), hashlib.sha256).hexdigest()
 
     def append(self, entries: Sequence[Mapping[str, Any]]) -> Future[list[int]]:
         """Add rows (each with `kind`, `account`, `request` and what else it says) in order.
@@ -207,6 +210,10 @@ class AuditTrail:
             except exc.IntegrityError:
                 continue  # another process took these positions
         raise NotRecorded("the audit trail is too busy", "run one service on one database")
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _row(body: Mapping[str, Any]) -> dict[str, Any]:

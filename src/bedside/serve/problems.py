@@ -25,6 +25,14 @@ class Busy(Exception):
         super().__init__("busy")
 
 
+class TooMany(Exception):
+    """Too many wrong guesses; `retry_after` is in whole seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__("too many")
+
+
 class Late(Exception):
     """The answer took longer than is waited for."""
 

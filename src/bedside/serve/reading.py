@@ -31,14 +31,13 @@ PACKED = (b"PK\x03\x04", b"\x1f\x8b")  # a few bytes that may unfold into any nu
 
 @dataclass(frozen=True)
 class Asked:
-    """Raw rows, the subject of each (None where the caller names none), and the bytes they came as."""
+    """Raw rows, and the subject of each (None where the caller names none)."""
 
     raw: Cohort
     subjects: Sequence[str | None]
-    source: bytes
 
 
-def from_rows(served: Served, rows: Sequence[Mapping[str, Any]], limits: Limits, source: bytes) -> Asked:
+def from_rows(served: Served, rows: Sequence[Mapping[str, Any]], limits: Limits) -> Asked:
     """JSON rows; `subject` beside the fields says who it is. Raises DataError for rows that do not fit."""
     if len(rows) > limits.rows:
         raise DataError(f"{len(rows)} rows are more than are answered at once ({limits.rows})", "send fewer, or a job")
@@ -52,7 +51,7 @@ def from_rows(served: Served, rows: Sequence[Mapping[str, Any]], limits: Limits,
         field = served.image_field
         if field is not None and isinstance(row.get(field), str):
             refuse_large(_unpacked(row[field], field), limits)
-    return Asked(rows_of(served.opened, values), subjects, source)
+    return Asked(rows_of(served.opened, values), subjects)
 
 
 def from_file(
@@ -68,7 +67,7 @@ def from_file(
         refuse_large(data, limits)
         others = {item.name: None for item in served.opened.schema.inputs if item.name != field}
         row = {**others, field: base64.b64encode(data).decode()}
-        return Asked(rows_of(served.opened, [row]), [subject], data)
+        return Asked(rows_of(served.opened, [row]), [subject])
     suffix = SUFFIXES.get(media)
     if suffix is None or data.startswith(PACKED):
         raise DataError("a file of that type is not taken here", "send text/csv, or JSON as in example.json")
@@ -84,7 +83,7 @@ def from_file(
     if len(cohort) > limits.rows:
         raise DataError(f"{len(cohort)} rows are more than are answered at once ({limits.rows})", "send fewer")
     declared = cohort.schema.identity == "declared"
-    return Asked(cohort, cohort["subject"].to_list() if declared else [subject] * len(cohort), data)
+    return Asked(cohort, cohort["subject"].to_list() if declared else [subject] * len(cohort))
 
 
 def refuse_large(data: bytes, limits: Limits) -> None:

@@ -257,7 +257,7 @@ async def answer(
         rows = question.rows if question.rows is not None else [question.row]
         if (question.row is not None and question.rows is not None) or rows == [None]:
             raise DataError("a question has either `row` or `rows`", "see the release's example.json")
-        return from_rows(served, [row for row in rows if row is not None], limits, body)
+        return from_rows(served, [row for row in rows if row is not None], limits)
 
     wanted = explain and (question is None or question.explain)
     return await service.answer(caller_of(request), served, read, purpose=purpose, explained=wanted)

@@ -17,9 +17,11 @@ from bedside.errors import BedsideError, DataError
 from bedside.evidence.keys import load_or_create_key
 from bedside.plan.release.layout import LOCAL_KEY
 from bedside.serve import inference
+from bedside.serve.accounts import Accounts
 from bedside.serve.audit import AuditTrail
 from bedside.serve.config import ServeConfig
 from bedside.serve.database import Database
+from bedside.serve.feedback import Feedback
 from bedside.serve.reading import Asked
 from bedside.serve.registry import Registry
 from bedside.serve.served import Served
@@ -48,7 +50,9 @@ class Service:
         self.database = Database(workspace.service_url)
         self.key = load_or_create_key(workspace.keys, LOCAL_KEY)
         self.audit = AuditTrail(self.database, self.key, secret(workspace, "audit.key"))
+        self.accounts = Accounts(self.database)
         self.sessions = Sessions(self.database, config.session_hours)
+        self.feedback = Feedback(self.database, workspace.store)
         self.registry = Registry(workspace, self.database, self.key)
         self.workers = Workers(config.limits)
         self.metrics = Metrics()
@@ -120,7 +124,6 @@ class Service:
         self, caller: Caller, served: Served, asked: Asked, found: Sequence[Mapping[str, Any]], purpose: Purpose
     ) -> list[dict[str, Any]]:
         """The audit rows of answers; nothing in them names the patient or repeats an input."""
-        source = self.audit.input_digest(asked.source)
         return [
             {
                 "kind": purpose,
@@ -130,7 +133,7 @@ class Service:
                 "name": served.name,
                 "stage": served.stage,
                 "subject": None if subject is None else self.audit.pseudonym(subject),
-                "input": source,
+                "input": self.audit.row_digest(asked.raw, answer["row"]),
                 "row": answer["row"],
                 "prediction": _without_words(answer["prediction"]),
                 "outside": [{"field": each["field"], "why": each["why"]} for each in answer["outside"]],

@@ -48,14 +48,14 @@ class Sessions:
         self._lock = threading.Lock()
         self._known: dict[str, Session] = {}
         self.start_token = secrets.token_urlsafe(32)
-        self._unused: str | None = _hash(self.start_token)
+        self._unused: str | None = hashed(self.start_token)
         with database.begin() as connection:
             connection.execute(sa.delete(TABLE).where(TABLE.c.expires < _now()))
 
     def start(self, token: str) -> tuple[str, Session] | None:
         """The cookie's value and session for the start token, once; None for any other and ever after."""
         with self._lock:
-            if self._unused is None or not hmac.compare_digest(self._unused, _hash(token)):
+            if self._unused is None or not hmac.compare_digest(self._unused, hashed(token)):
                 return None
             self._unused = None
         return self.open(LOCAL_ACCOUNT, ROLES)
@@ -64,7 +64,7 @@ class Sessions:
         """A new session; its secret stands in the cookie only."""
         cookie = secrets.token_urlsafe(32)
         expires = _now() + self._length.total_seconds()
-        session = Session(_hash(cookie), account, frozenset(roles), secrets.token_urlsafe(24), expires)
+        session = Session(hashed(cookie), account, frozenset(roles), secrets.token_urlsafe(24), expires)
         row = {**vars(session), "roles": " ".join(sorted(session.roles))}
         with self._database.begin() as connection:
             connection.execute(sa.insert(TABLE).values(row))
@@ -73,7 +73,7 @@ class Sessions:
 
     def find(self, cookie: str) -> Session | None:
         """The session of a cookie, or None when there is none or it has ended."""
-        key = _hash(cookie)
+        key = hashed(cookie)
         session = self._known.get(key)
         if session is None:
             with self._database.begin() as connection:
@@ -105,7 +105,8 @@ class Sessions:
             self._known[session.id] = session
 
 
-def _hash(secret: str) -> str:
+def hashed(secret: str) -> str:
+    """SHA-256 of a secret: what is stored of it."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

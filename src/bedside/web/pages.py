@@ -9,6 +9,7 @@ from fastapi import FastAPI, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from bedside.serve import routes
+from bedside.serve.access import ROLES
 from bedside.serve.problems import NotThere
 from bedside.serve.routes import service_of
 from bedside.web import form
@@ -30,7 +31,8 @@ async def home(request: Request) -> Response:
 
 async def start(request: Request) -> Response:
     """Where the start token is exchanged; the token stands behind # in the address, which no log sees."""
-    return page(request, "start.html.j2")
+    service = service_of(request)
+    return page(request, "start.html.j2", accounts=await service.workers.run(service.accounts.all))
 
 
 async def start_file(file: str) -> Response:
@@ -119,6 +121,12 @@ async def audit(request: Request, before: Annotated[int | None, Query(ge=0, le=2
     return page(request, "audit.html.j2", rows=rows, older=older, before=before)
 
 
+async def accounts(request: Request) -> Response:
+    """Who may sign in, as what."""
+    service = service_of(request)
+    return page(request, "accounts.html.j2", accounts=await service.workers.run(service.accounts.all), roles=ROLES)
+
+
 def add_pages(app: FastAPI) -> None:
     """Put the pages on the application."""
     for method, path, endpoint in (
@@ -132,5 +140,6 @@ def add_pages(app: FastAPI) -> None:
         ("GET", "/models", models),
         ("GET", "/models/{name}", model),
         ("GET", "/audit", audit),
+        ("GET", "/accounts", accounts),
     ):
         app.add_api_route(path, endpoint, methods=[method], include_in_schema=False)

@@ -23,6 +23,7 @@ PAGES = (
     ("try", "/try", "Try it"),
     ("models", "/models", "Models and releases"),
     ("audit", "/audit", "Audit"),
+    ("accounts", "/accounts", "Accounts"),
 )
 YEAR = 365 * 24 * 3600
 MEDIA = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}

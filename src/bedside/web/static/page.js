@@ -53,6 +53,12 @@ const bodies = {
     ),
   }),
   champion: (fields) => ({ release: fields.get("release"), reason: fields.get("reason") }),
+  account: (fields) => ({ name: fields.get("name"), password: fields.get("password"), roles: fields.getAll("roles") }),
+  change: (fields) => ({
+    roles: fields.getAll("roles"),
+    enabled: fields.has("enabled"),
+    ...(fields.get("password") ? { password: fields.get("password") } : {}),
+  }),
   rollback: (fields) => ({ reason: fields.get("reason") }),
 };
 

@@ -1,32 +1,39 @@
-// Exchanges the start token for a session. The token stands behind # in the address, so that no log holds it.
-const form = document.getElementById("start");
-const field = document.getElementById("token");
-const place = form.querySelector(".error");
-
-async function exchange() {
+// Signs in: the start token, or a name with its password. The token stands behind # in the address: no log holds it.
+async function exchange(form, path, body) {
+  const place = form.querySelector(".error");
   place.hidden = true;
   try {
-    const response = await fetch("/start", {
+    const response = await fetch(path, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ token: field.value.trim() }),
+      body: JSON.stringify(body),
     });
     if (response.ok) return location.replace("/");
-    place.textContent = place.dataset.refused;
+    place.textContent = response.status === 429 ? place.dataset.wait : place.dataset.refused;
   } catch {
     place.textContent = place.dataset.silent;
   }
   place.hidden = false;
 }
 
-form.addEventListener("submit", (event) => {
+const start = document.getElementById("start");
+const field = document.getElementById("token");
+start.addEventListener("submit", (event) => {
   event.preventDefault();
-  exchange();
+  exchange(start, "/start", { token: field.value.trim() });
+});
+
+const login = document.getElementById("login");
+login?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  exchange(login, "/login", Object.fromEntries(new FormData(login)));
 });
 
 const token = location.hash.slice(1);
 if (token) {
   history.replaceState(null, "", location.pathname + location.search);
   field.value = token;
-  exchange();
+  start.requestSubmit();
+} else {
+  (login?.querySelector("input") ?? field).focus();
 }

@@ -6,6 +6,7 @@ const form = document.getElementById("row");
 const answer = document.getElementById("answer");
 const example = JSON.parse(document.getElementById("example").textContent);
 const drop = form.querySelector(".drop");
+let asked = null; // the row of the answer that is shown
 const picture = drop ? new Picture(drop, document.getElementById("opacity")) : null;
 
 function value(control) {
@@ -28,7 +29,8 @@ form.addEventListener("submit", async (event) => {
   complain(form);
   form.setAttribute("aria-busy", "true");
   try {
-    const response = await send(form.dataset.answer, { row: row() });
+    asked = row();
+    const response = await send(form.dataset.answer, { row: asked });
     answer.innerHTML = await response.text(); // our own template, which escapes every value
     const map = answer.querySelector("script.map");
     picture?.overlay(map ? JSON.parse(map.textContent) : null);
@@ -36,6 +38,27 @@ form.addEventListener("submit", async (event) => {
     complain(form, error instanceof TypeError ? answer.dataset.silent : error.message);
   } finally {
     form.removeAttribute("aria-busy");
+  }
+});
+
+// Accept, correct or reject: the row goes along, so that a correction can be learnt from.
+answer.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const said = event.target;
+  const verdict = event.submitter.value;
+  const correction = said.elements.correction;
+  const right = correction?.type === "number" ? Number(correction.value) : correction?.value;
+  complain(said);
+  try {
+    await send(`/answers/${said.dataset.answer}/feedback`, {
+      verdict,
+      reason: said.elements.reason.value,
+      ...(verdict === "correct" ? { correction: right } : {}),
+      row: asked,
+    });
+    said.querySelector(".done").hidden = false;
+  } catch (error) {
+    complain(said, error.message);
   }
 });
 
