@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 FILE = "network.safetensors"
 AT_ONCE = 32  # images in a batch of predictions
+DEVICES = ("cpu", "cuda")
 PRECISIONS = ("32-true", "bf16-mixed")
 FEWEST_IMAGES = 4  # fewer cannot hold two classes twice
 Limits = Mapping[str, tuple[float, float, Any]]  # of a parameter, or of each of its numbers: lowest, highest, type
@@ -65,8 +66,9 @@ class ImageClassifier(SavedModel):
     `image` is the side of the square in pixels, `budget` {minutes: m} or {epochs: n}, `colour` None looks for itself,
     `class_weight` as for tables ("balanced", "costs" or by label), `augment` names the modality whose images are turned
     about in training (ultrasound, chest_xray, microscopy, photo, general, none), `loss` is cross_entropy,
-    {label_smoothing: a} or {focal: γ}, `mixup` its α; `devices` is a number of GPUs, `precision` 32-true or bf16-mixed;
-    `weights` {file, licence, digest} begin the encoder, and `transfer` says in which stages it learns on.
+    {label_smoothing: a} or {focal: γ}, `mixup` its α; `device` is cpu or cuda, `devices` a number of GPUs, `precision`
+    32-true or bf16-mixed; `weights` {file, licence, digest} begin the encoder, and `transfer` says in which stages it
+    learns on.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
@@ -98,6 +100,7 @@ class ImageClassifier(SavedModel):
     mixup: float = 0.0
     colour: bool | None = None
     dropout: float = 0.2
+    device: str | None = None
     devices: int = 1
     precision: str | None = None
     weights: Any = None
@@ -146,6 +149,7 @@ class ImageClassifier(SavedModel):
         if len(y) < FEWEST_IMAGES:
             raise DataError(f"{len(y)} images are too few for '{self.name}'", f"give at least {FEWEST_IMAGES}")
         recipe = self.recipe()
+        run = run if self.device is None else replace(run, device=self.device)
         tune = None if tune is None or not len(tune) else in_row_order(tune)
         with seeded(run.seed, "fit", threads=run.threads, device=run.device), cached(run) as folder:
             pixels = Pixels.learnt(Squares(train, name, self.image, folder), name, self.colour)
@@ -330,8 +334,9 @@ class ImageClassifier(SavedModel):
             for each in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(each, bool) or not isinstance(each, kind) or not low <= each <= high:
                     raise PlanError(f"'{self.name}': {name} is {value!r}", f"give a number from {low} to {high}")
-        if self.precision not in (None, *PRECISIONS):
-            raise PlanError(f"'{self.name}': precision is {self.precision!r}", f"one of {', '.join(PRECISIONS)}")
+        for name, choices in (("precision", PRECISIONS), ("device", DEVICES)):
+            if getattr(self, name) not in (None, *choices):
+                raise PlanError(f"'{self.name}': {name} is {getattr(self, name)!r}", f"one of {', '.join(choices)}")
         if self.image < self.stride():
             raise PlanError(
                 f"'{self.name}': image is {self.image}, and one cell of its last map is {self.stride()} pixels wide",
