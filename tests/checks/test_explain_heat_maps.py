@@ -140,11 +140,15 @@ def test_pictures_are_small_embedded_and_without_names(fitted: Any) -> None:
     figure = figure_of(found, "heat_maps")
     assert "explain_shows_images" in {item.id for item in found.findings}
     assert figure.kind == "images" and len(figure.columns["heat_map"]) == 6
+    assert figure.columns["truth"] == [fitted.test["blob"][row] for row in figure.columns["row"]]
     plain, under = (pixels_of(figure.columns[name][0]) for name in ("image", "heat_map"))
     assert plain.shape == under.shape == (64, 64, 3)
     assert np.ptp(plain, axis=2).max() == 0 < np.ptp(under, axis=2).max()  # grey, and coloured by the heat
     assert all(isinstance(row, int) and 0 <= row < len(fitted.test) for row in figure.columns["row"])
     drawn = draw(figure, Words())
+    assert set(figure.columns["explained_by"]) == {"grad_cam"} and f"Row {figure.columns['row'][0]} · Truth: " in str(
+        drawn
+    )
     assert drawable(figure) and drawn is not None and str(drawn).count("<image") == 12
 
 

@@ -214,7 +214,8 @@ def figure_block(
     svg = draw(figure, words, below)
     if svg is not None:
         svg = _described(svg, number, name, caption)
-    seen = {figure.axes.get(axis) for axis in ("image", "plain")} if figure.kind == "images" else set()
+    pictured = {figure.axes.get(axis) for axis in ("image", "plain")} if figure.kind == "images" else set()
+    seen = {"explained_by", *pictured}  # the title says by what
     keys = [key for key in _reading_order(figure) if key not in seen]
     rows = max((len(column) for column in figure.columns.values()), default=0)
     step = max(1, -(-rows // MOST_CELLS))
