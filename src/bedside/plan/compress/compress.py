@@ -76,6 +76,8 @@ def compress(
     """
     if "compressed" in release.record["facts"]:
         raise PlanError("this release is compressed already", "compress the one it was made of, by all methods at once")
+    if release.task.kind == "multilabel":
+        raise PlanError("a network of several labels is not compressed", "serve it as it is, or train a smaller one")
     plan, base = _plan(release, data)
     unknown = sorted(set(cost or {}) - set(COST))
     if unknown:
