@@ -156,6 +156,25 @@ def test_a_network_that_learns_again_is_calibrated_again_and_judged_the_same(
     assert 0 <= answer_table(kept, release.example())["p:yes"][0] <= 1
 
 
+@pytest.mark.slow
+def test_with_folds_the_network_of_every_fold_is_compressed(
+    place: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cost is that of the procedure, out of fold; the release holds the network refit on all rows, compressed."""
+    monkeypatch.setattr(evaluation, "timed", clock(3.0))
+    folded = PLAN.replace("test: 0.4", "folds: 2").replace("epochs: 8", "epochs: 2").replace("as: blobs", "as: folded")
+    (place / "folded.yaml").write_text(folded)
+    plan, document = load_plan(place / "folded.yaml")
+    whole = Conductor(plan, workspace, base=place, document=document, threads=1).carry_out()
+    trusted = trusted_keys(workspace.keys)
+    made = compress(workspace, open_release(whole.release, trusted), place / "folded.yaml", Methods(int8=True))
+    done = [label for label, each in made.outcome.actions if not each.cached]
+    assert {"compress", "compress, fold 1/2", "compress, fold 2/2"} <= set(done)
+    assert not any(label.startswith("fit") for label in done)
+    assert made.kept and {each.estimate.n_rows for each in made.judgements if not each.gate.each_group} == {150, 50}
+    assert all(each.result != "fail" for each in verify_release(made.outcome.release, trusted).answers)
+
+
 def test_slower_is_refused(place: Path, workspace: Workspace, release: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "timed", clock(0.8))
     refused = compress(workspace, release, place / "blobs", Methods(int8=True))
