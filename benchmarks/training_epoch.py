@@ -24,7 +24,7 @@ from bedside.models.imaging.pixels import Pixels
 from bedside.models.imaging.squares import Squares
 from bedside.models.task import Classify
 
-ROWS, SIDE, BATCH, EPOCHS = 320, 96, 16, 4
+ROWS, SIDE, BATCH, EPOCHS = 160, 96, 16, 3
 TASK = Classify("blob", ("no", "yes"), "yes")
 
 

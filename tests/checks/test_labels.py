@@ -161,3 +161,12 @@ def test_a_check_of_numbers_only_is_not_put_to_labels(labels: Case) -> None:
 def test_evidence_reads_back(labels: Case) -> None:
     found = labels.check("calibration")
     assert Evidence.from_json(found.to_json()) == found
+
+
+def test_headlines_name_every_label_or_none(labels: Case) -> None:
+    from bedside.evidence.report.headline import headline_estimates
+
+    shown = headline_estimates([labels.check("performance")])
+    assert [item.metric for item in shown[:4]] == list(MACRO)
+    for metric in {item.metric for item in shown[4:]}:
+        assert [item.at for item in shown if item.metric == metric] == [{"label": "fluid"}, {"label": "mass"}]

@@ -11,15 +11,18 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra imaging is not installed")
 onnx = pytest.importorskip("onnx", reason="the extra imaging is not installed")
 
+from bedside.cohort.run import Run  # noqa: E402
 from bedside.errors import DataError, PlanError  # noqa: E402
 from bedside.models import catalogue  # noqa: E402
 from bedside.models.example_images import example_images  # noqa: E402
 from bedside.models.imaging.compress import Methods  # noqa: E402
+from bedside.models.imaging.distil import distilled, soft_targets  # noqa: E402
 from bedside.models.imaging.onnx_export import exported  # noqa: E402
 from bedside.models.imaging.onnx_int8 import balanced, quantised  # noqa: E402
 from bedside.models.imaging.onnx_network import OnnxNetwork  # noqa: E402
 from bedside.models.imaging.pixels import Pixels  # noqa: E402
 from bedside.models.imaging.prune import chains, pruned  # noqa: E402
+from bedside.models.imaging.small_cnn import SmallCNN  # noqa: E402
 from bedside.models.seeded import seeded  # noqa: E402
 from bedside.models.task import Classify  # noqa: E402
 
@@ -82,9 +85,29 @@ def test_what_cannot_be_pruned_is_refused() -> None:
 
 
 def test_methods_go_by_their_order() -> None:
-    assert Methods(int8=True, prune=0.3).names == ("prune", "int8")
+    assert Methods(int8=True, prune=0.3, distill=True).names == ("distill", "prune", "int8")
     with pytest.raises(PlanError, match="nothing says how"):
         Methods()
+
+
+def test_a_pupil_learns_from_the_softened_teacher_and_is_judged_by_labels(tmp_path: Path) -> None:
+    """Hinton 2015, equation 1: softmax(z / T), here T = 2, mixed 7 to 3 with the label."""
+    cohort = example_images(24).keeping(["image", "blob"])
+    spec = {"name": "small_cnn", "image": 32, "width": 4, "batch": 8, "budget": {"epochs": 1}}
+    teacher = catalogue.build(spec).fit(cohort, None, task=TASK, run=Run(tmp_path, seed=1))
+    with torch.inference_mode():
+        z = teacher.network()(torch.from_numpy(teacher.inputs(cohort)))
+    expected = 0.7 * torch.softmax(z.double() / 2, dim=1).numpy() + 0.3 * np.eye(2)[TASK.truth(cohort)]
+    assert np.abs(soft_targets(teacher, cohort, TASK) - expected).max() < 1e-6
+    rows = np.arange(24)
+    train, tune = cohort.take(rows[:16]), cohort.take(rows[16:])
+    pupil = distilled(teacher, train, tune, task=TASK, run=Run(tmp_path, seed=1))
+    assert type(pupil) is SmallCNN and pupil.learnt.progress.planned == 1
+    (epoch,) = pupil.learnt.progress.history
+    with torch.inference_mode():
+        logits = pupil.network()(torch.from_numpy(pupil.inputs(tune)))
+    hard = torch.nn.functional.cross_entropy(logits, torch.tensor(TASK.truth(tune).tolist()))
+    assert epoch["tune_loss"] == pytest.approx(float(hard), abs=1e-5)
 
 
 @pytest.fixture(scope="module")

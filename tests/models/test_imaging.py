@@ -44,8 +44,18 @@ def case_of(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return get
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("target", IMAGE_TARGETS)
+def cases() -> list[Any]:
+    """Every rule on every target; several labels are put to the quick ones here, and to those that start processes in
+    make test-slow."""
+    slow = ("loads_in_a_fresh_process", "killing_changes_nothing")
+    return [
+        pytest.param(target, rule, marks=(pytest.mark.slow,) if target == "marks" and rule in slow else ())
+        for target in IMAGE_TARGETS
+        for rule in RULES
+    ]
+
+
+@pytest.mark.parametrize(("target", "rule"), cases())
 def test_conforms(target: str, rule: str, case_of: Any) -> None:
     RULES[rule](case_of(target))
 

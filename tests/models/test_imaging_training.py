@@ -135,6 +135,11 @@ def test_every_way_of_training_repeats_itself(parameters: dict[str, Any], tmp_pa
 def test_more_gpus_than_there_are_is_told(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="devices is 2"):
         fit(tmp_path, devices=2)
+    with pytest.raises(PlanError, match="device is 'tpu'"):
+        fit(tmp_path, device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(PlanError, match="there are 0 to train on"):
+            fit(tmp_path, device="cuda")
     with pytest.raises(PlanError, match="precision"):
         fit(tmp_path, precision="16-mixed")
 

@@ -25,6 +25,7 @@ from bedside.models.digest import folder_digest  # noqa: E402
 from bedside.models.example_images import example_images  # noqa: E402
 from bedside.models.imaging import onnx_export  # noqa: E402
 from bedside.models.imaging.onnx_network import GRAPH, OnnxNetwork, softmax  # noqa: E402
+from bedside.models.imaging.small_cnn import SmallCNN  # noqa: E402
 from bedside.models.pipeline import Pipeline  # noqa: E402
 from bedside.models.protocol import Exports  # noqa: E402
 from bedside.models.task import Classify, Multilabel  # noqa: E402
@@ -101,7 +102,11 @@ def test_loading_and_answering_imports_no_torch(served: Pipeline, tmp_path: Path
     assert done.returncode == 0, done.stderr
 
 
-def test_of_several_labels_each_has_its_graph(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("can", "graphs"), [(("classify", "multilabel"), 1), (("classify",), 2)])
+def test_of_several_labels_one_graph_answers_all_or_each_has_its_own(
+    can: tuple[str, ...], graphs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SmallCNN, "tasks", can)  # a network that only tells classes apart is fitted once a label
     cohort = example_images(24)
     marks = {name: pl.Series(np.where(cohort[name].to_numpy() > 0.5, "yes", "no")) for name in ("x", "y")}
     cohort = cohort.with_columns(marks, [Field(name, "category", ("target",)) for name in marks])
@@ -116,7 +121,7 @@ def test_of_several_labels_each_has_its_graph(tmp_path: Path) -> None:
     for made in (served, Pipeline.load(folder)):
         gap = np.abs(made.predict(cohort).probabilities - pipeline.predict(cohort).probabilities)
         assert gap.shape == (24, 2) and gap.max() <= 1e-5
-    assert len(list(folder.rglob("*.onnx"))) == 2
+    assert len(list(folder.rglob("*.onnx"))) == graphs
 
 
 def test_without_dynamo_the_older_exporter_serves_and_says_so(

@@ -21,6 +21,7 @@ from bedside.evidence.keys import trusted_keys
 from bedside.models.example_images import example_images
 from bedside.models.imaging.compress import Methods
 from bedside.plan.compress import Compression, compress, evaluation
+from bedside.plan.compress.compress import COST
 from bedside.plan.conduct import Conductor
 from bedside.plan.file import load_plan
 from bedside.plan.release import Opened, open_release, verify_release
@@ -132,6 +133,46 @@ def test_the_machine_is_in_the_evidence_and_judges_no_gate_of_the_plan(made: Com
     speed = piece.find("speed_up")
     assert speed is not None and speed.value == pytest.approx(3.0) and speed.n_rows == 50
     assert all(each.gate.metric != "speed_up" for each in made.outcome.judgements)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "methods", [Methods(distill=True), Methods(prune=0.5), Methods(distill=True, int8=True)], ids=str
+)
+def test_a_network_that_learns_again_is_calibrated_again_and_judged_the_same(
+    place: Path, workspace: Workspace, release: Opened, methods: Methods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Limits so wide that it is kept whatever it learnt: what counts is that the release is whole."""
+    monkeypatch.setattr(evaluation, "timed", clock(3.0))
+    wide = {name: {"between": [-1, 1]} for name in COST}
+    made = compress(workspace, release, place / "plan.yaml", methods, cost=wide)
+    assert made.kept, made.judgements
+    trusted = trusted_keys(workspace.keys)
+    assert all(each.result != "fail" for each in verify_release(made.outcome.release, trusted).answers)
+    kept = open_release(made.outcome.release, trusted)
+    assert kept.has_serving == (methods.names == ("distill",))
+    told = kept.record["facts"]["compressed"]
+    assert told["left_out"] == ([] if methods.names == ("distill",) else ["explain"])
+    assert 0 <= answer_table(kept, release.example())["p:yes"][0] <= 1
+
+
+@pytest.mark.slow
+def test_with_folds_the_network_of_every_fold_is_compressed(
+    place: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cost is that of the procedure, out of fold; the release holds the network refit on all rows, compressed."""
+    monkeypatch.setattr(evaluation, "timed", clock(3.0))
+    folded = PLAN.replace("test: 0.4", "folds: 2").replace("epochs: 8", "epochs: 2").replace("as: blobs", "as: folded")
+    (place / "folded.yaml").write_text(folded)
+    plan, document = load_plan(place / "folded.yaml")
+    whole = Conductor(plan, workspace, base=place, document=document, threads=1).carry_out()
+    trusted = trusted_keys(workspace.keys)
+    made = compress(workspace, open_release(whole.release, trusted), place / "folded.yaml", Methods(int8=True))
+    done = [label for label, each in made.outcome.actions if not each.cached]
+    assert {"compress", "compress, fold 1/2", "compress, fold 2/2"} <= set(done)
+    assert not any(label.startswith("fit") for label in done)
+    assert made.kept and {each.estimate.n_rows for each in made.judgements if not each.gate.each_group} == {150, 50}
+    assert all(each.result != "fail" for each in verify_release(made.outcome.release, trusted).answers)
 
 
 def test_slower_is_refused(place: Path, workspace: Workspace, release: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

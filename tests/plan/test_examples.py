@@ -244,7 +244,7 @@ actions:
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     ("said", "why"),
-    [("{surrogate: {deep: 3}}", "has no parameter"), ("surrogate", "not for a task that would regress")],
+    [("{surrogate: {deep: 3}}", "has no parameter"), ("surrogate", "not for a task of the kind regress")],
 )
 def test_an_action_that_cannot_be_carried_out_is_refused_with_its_line(said: str, why: str) -> None:
     task = "{classify: died}" if "deep" in said else "{regress: days}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,11 @@ import polars as pl
 import pytest
 
 from bedside.cohort.cohort import Cohort
-from bedside.evidence.estimate import Estimate
+from bedside.cohort.schema import Field
+from bedside.evidence.estimate import Estimate, Scalar
 from bedside.plan.release.external import Validation, recalibrated, validate
 from bedside.plan.release.opened import open_release
+from bedside.plan.release.seen import overlap, sketch
 from bedside.synth.admissions import simulate
 
 TARGET = "died_in_hospital"
@@ -91,3 +95,51 @@ def test_a_local_row_of_weight_2_is_two_rows(slope: bool) -> None:
     new = np.linspace(0.01, 0.99, 9)
     weighted = recalibrated(p, y, new, slope=slope, weights=w.astype(np.float64))
     assert weighted == pytest.approx(recalibrated(np.repeat(p, w), np.repeat(y, w), new, slope=slope), abs=1e-9)
+
+
+def told(made: Validation, finding: str) -> list[dict[str, Scalar]]:
+    return [dict(item.values) for piece in made.evidence for item in piece.findings if item.id == finding]
+
+
+def test_local_rows_that_the_release_was_developed_on_are_told(
+    release: Path, local: Cohort, admissions: Cohort
+) -> None:
+    opened = open_release(release, {})
+    assert told(validate(opened, admissions, refit=False), "validated_on_development") == [{"percent": 100}]
+    assert told(validate(opened, local, refit=False), "validated_on_development") == []
+    assert told(validate(opened, local, refit=False), "development_overlap_unknown") == []
+    names = [name for name in admissions.schema.names if name in local.schema]
+    rows = [cohort.keeping(names).frame.select(["row_id", "subject", *names]) for cohort in (admissions, local)]
+    mixed = pl.concat([rows[0].head(900), rows[1].head(2100)]).with_columns(
+        pl.Series("row_id", [f"r{i}" for i in range(3000)]), pl.Series("subject", [f"s{i}" for i in range(3000)])
+    )
+    some = Cohort(admissions.keeping(names).schema, mixed)
+    (found,) = told(validate(opened, some, refit=False), "validated_on_development")
+    assert 24 <= float(str(found["percent"])) <= 36, "three in ten"
+
+
+def test_of_one_row_the_sketch_says_next_to_nothing(release: Path, local: Cohort) -> None:
+    """A stranger's row is found about half of the time, so that being found is no proof of anything."""
+    seen = json.loads((release / "seen.json").read_bytes())
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(seen["bits"]), dtype=np.uint8), count=seen["size"])
+    assert 0.4 < bits.mean() < 0.6
+    assert overlap(seen, local.take(np.arange(10))) is None
+    share, least = overlap(seen, local) or (1.0, 1.0)
+    assert share < 0.1 and least == 0.0
+
+
+def test_where_rows_look_alike_nothing_is_told() -> None:
+    rng = np.random.default_rng(0)
+    alike = Cohort.of({"sex": rng.choice(["f", "m"], 500)}, [Field("sex", "category")])
+    assert sketch(alike, ["sex"], "salt") is None
+
+
+def test_the_exit_code_says_whether_every_gate_passes_on_local_data(release: Path, local: Cohort) -> None:
+    opened = open_release(release, {})
+    good = validate(opened, local, refit=False)
+    assert [each.verdict for each in good.judgements] == ["pass"] and good.exit_code == 0
+    shuffled = pl.Series(np.random.default_rng(5).permutation(local[TARGET].to_numpy()))
+    bad = validate(opened, local.with_columns({TARGET: shuffled}), refit=False)
+    assert [each.verdict for each in bad.judgements] == ["fail"] and bad.exit_code == 3
+    few = validate(opened, local.take(np.arange(60)), refit=False)
+    assert [each.verdict for each in few.judgements] == ["not_enough"] and few.exit_code == 3

@@ -217,6 +217,23 @@ def test_a_label_of_one_class_is_named(place: Path, tmp_path: Path) -> None:
         bedside.run(place / "one.yaml", home=tmp_path / "home", threads=1)
 
 
+def test_predictions_of_labels_made_elsewhere_are_assessed(place: Path, tmp_path: Path) -> None:
+    frame = table(500, 6).with_columns(
+        pe=1 / (1 + (0.5 - 2 * pl.col("fluid").fill_null(0.0)).exp()), pn=1 / (1 + (1 - 2 * pl.col("size")).exp())
+    )
+    frame.write_csv(tmp_path / "made.csv")
+    asked = ["assess", tmp_path / "made.csv", "--subject", "patient", "--groups", "sex", "--out", tmp_path / "out"]
+    scores = ["--truth", "effusion,nodule", "--score", "effusion=pe,nodule=pn"]
+    output = call(*asked, *scores, "--gate", "auroc>=0.7", "--gate", "auroc_macro>=0.75")
+    assert "Sensitivity nodule" in output and "AUROC effusion" in output
+    data = json.loads((tmp_path / "out" / "report.json").read_text())
+    facts = dict((key, value) for key, value in data["facts"])
+    assert facts["target"] == ["effusion", "nodule"] and facts["task"] == "multilabel"
+    assert [each["verdict"] for each in data["judgements"]] == ["pass", "pass"]
+    done = CliRunner().invoke(app, [str(each) for each in [*asked, "--truth", "effusion,nodule", "--score", "pe"]])
+    assert "need a probability each" in str(done.exception)
+
+
 def test_the_plan_reads_back() -> None:
     plan = parse_plan(yaml.safe_dump(PLAN))[0]
     assert plan.task.kind == "multilabel" and plan.task.targets == ("effusion", "nodule")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from bedside.cohort.cohort import Cohort
+from bedside.errors import DataError
+from bedside.plan.api import run
 from bedside.plan.memo.memo import Memo
+from bedside.plan.memo.provenance import versions
 
 
 @contextmanager
@@ -102,3 +107,43 @@ def test_what_was_derived_through_other_actions_is_found_and_what_others_share_s
     memo.do("other", "models", {}, {}, lambda: {"folder": shared})
     derived = memo.derived({one})
     assert len(derived.keys) == 3 and derived.gone == {"1" * 64} and shared in derived.live
+
+
+def test_another_python_makes_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = memo_at(tmp_path).key("fit", "models", {}, {})
+    assert versions()["python"] == platform.python_version()
+    monkeypatch.setattr(platform, "python_version", lambda: "3.99.0")
+    versions.cache_clear()
+    try:
+        assert memo_at(tmp_path).key("fit", "models", {}, {}) != before
+    finally:
+        versions.cache_clear()
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused_and_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process writes between the digest and the reading: what was read is not what the digest names."""
+    from bedside.intake.tables import Tables
+
+    rows = [f"{i},{40 + i % 50},{int(i % 3 == 0)}" for i in range(300)]
+    file = tmp_path / "study.csv"
+    file.write_text("\n".join(["id,age,died", *rows]))
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "plan: 1\nname: moving\ncohort: {path: study.csv, row_id: id}\ntask: {classify: died}\nmodel: majority\n"
+    )
+    real, late = Tables.read, []
+
+    def read(self: Tables, path: Path | str) -> Cohort:
+        late.append(1)
+        with file.open("a") as more:
+            more.write("\n999,50,1")
+        return real(self, path)
+
+    monkeypatch.setattr(Tables, "read", read)
+    with pytest.raises(DataError, match=r"study\.csv changed while it was being read"):
+        run(plan, home=tmp_path / "home", threads=1)
+    monkeypatch.undo()
+    outcome = run(plan, home=tmp_path / "home", threads=1)
+    assert outcome.facts["rows_read"] == 301 and not dict(outcome.actions)["read"].cached

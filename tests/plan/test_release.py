@@ -14,14 +14,17 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.plan.conftest import PLAN
+from typer.testing import CliRunner
 
 import bedside
+from bedside.cli import app
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.workspace import Workspace
 from bedside.errors import BedsideError, IntegrityError
 from bedside.evidence.keys import load_or_create_key, trusted_keys
 from bedside.evidence.ledger import Ledger
-from bedside.plan.release.approve import approve, obstacles, stage_now
+from bedside.plan.release.approvals import APPROVAL_PAYLOAD, approvals, obstacles, stage_now
+from bedside.plan.release.approve import approve
 from bedside.plan.release.opened import open_release
 from bedside.plan.release.verify import Verification, verify_release
 from bedside.synth.export import write_csv
@@ -209,7 +212,7 @@ def test_a_model_that_keeps_rows_stays_at_research_unless_signed_for(
     assert outcome.decision.stage == "research" and outcome.release is not None
     assert ("stage_capped", "keeps_rows") in outcome.decision.reasons
     opened = open_release(outcome.release, trusted_keys(Workspace(home).keys))
-    assert opened.record["privacy"]["model_keeps_rows"] and "keeps_rows" in obstacles(opened.record, "assist")
+    assert opened.record["privacy"]["model_keeps_rows"] and "keeps_rows" in obstacles(opened, "assist")
     assert verify_release(outcome.release, {}).ok
 
 
@@ -254,7 +257,6 @@ def test_without_rows_integrity_holds_and_recomputation_is_unknown(admissions: C
 @pytest.mark.parametrize("body", [b"[]", b"{", b'{"format": 1, "stage": "boss"}'])
 def test_an_approval_that_says_nothing_is_refused(release: Path, tmp_path: Path, body: bytes) -> None:
     from bedside.evidence.signing import sign
-    from bedside.plan.release.approve import APPROVAL_PAYLOAD
 
     folder = copied(release, tmp_path)
     (folder / "approvals").mkdir(exist_ok=True)
@@ -352,3 +354,82 @@ def test_similar_cases_stand_beside_an_answer(release: Path, home: Path, admissi
         assert len(ids) == 3 and gaps == sorted(gaps)
         died = admissions["died_in_hospital"][7 + i]
         assert row["nearest_died_in_hospital"].split("; ")[0] == str(died).lower()
+
+
+@pytest.fixture
+def mallorys(release: Path, tmp_path: Path) -> Path:
+    """The release as a stranger signed it, who also says that it was approved for autonomous use."""
+    return sealed_again(copied(release, tmp_path), tmp_path, {"release.json": lambda data: data | {"name": "small"}})
+
+
+def test_the_stage_that_a_stranger_wrote_is_not_believed(release: Path, mallorys: Path, home: Path) -> None:
+    trusted = trusted_keys(Workspace(home).keys)
+    assert (
+        open_release(mallorys, trusted).record["stage"]
+        == stage_now(open_release(release, trusted), trusted)
+        != "research"
+    )
+    assert stage_now(open_release(mallorys, trusted), trusted) == "research"
+    (said,) = [each.detail for each in verify_release(mallorys, trusted).answers if each.id == "verify_stage"]
+    assert said.startswith("research") and "unknown signer" in said
+
+
+def test_the_model_of_a_stranger_is_loaded_only_when_asked(mallorys: Path, tmp_path: Path) -> None:
+    for file in (mallorys / "model").rglob("*.json"):
+        file.write_bytes(b'{"format": 1, "and": "nothing that could be loaded"}')
+    sealed_again(mallorys, tmp_path, {})
+    assert results(verify_release(mallorys, {}))["verify_golden"] == "unknown"
+    assert results(verify_release(mallorys, {}, load_model=True))["verify_golden"] == "fail"
+    done = CliRunner().invoke(app, ["verify", str(mallorys), "--home", str(tmp_path / "home")])
+    assert done.exit_code == 0 and "--load-model" in done.stdout
+    assert CliRunner().invoke(app, ["verify", str(mallorys), "--load-model"]).exit_code == 1
+
+
+def test_a_stranger_is_approved_only_by_one_who_vouches_for_him(mallorys: Path, home: Path, tmp_path: Path) -> None:
+    workspace = Workspace(shutil.copytree(home, tmp_path / "home"))
+    trusted = trusted_keys(workspace.keys)
+    opened = open_release(mallorys, trusted)
+    key = load_or_create_key(workspace.keys, "local")
+    with pytest.raises(BedsideError, match="unknown signer"):
+        approve(workspace, opened, stage="assist", overrides={}, key=key)
+    assert not (mallorys / "approvals").exists()
+    done = CliRunner().invoke(app, ["approve", str(mallorys), "--stage", "assist", "--home", str(workspace.home)])
+    assert done.exit_code != 0
+    made = approve(workspace, opened, stage="shadow", overrides={}, key=key, trust_signer=True)
+    assert made.vouched == opened.signer.key_id and approvals(opened, trusted) == [made]
+    assert stage_now(opened, trusted) == "shadow" and stage_now(opened, {}) == "research"
+    (said,) = [each.detail for each in verify_release(mallorys, trusted).answers if each.id == "verify_stage"]
+    assert "vouches" in said
+
+
+def test_an_approval_of_somebody_elses_release_counts_for_nothing_unless_he_vouched(mallorys: Path, home: Path) -> None:
+    """A trusted person's approval that says nothing of the signer does not raise a stranger's release."""
+    from bedside.cohort.digest import canonical_json
+    from bedside.evidence.signing import sign
+
+    workspace = Workspace(home)
+    trusted = trusted_keys(workspace.keys)
+    opened = open_release(mallorys, trusted)
+    body = {"format": 1, "release": opened.digest, "number": 1, "stage": "assist", "overrides": {}, "name": "local"}
+    (mallorys / "approvals").mkdir()
+    envelope = sign(APPROVAL_PAYLOAD, canonical_json(body), load_or_create_key(workspace.keys, "local"))
+    (mallorys / "approvals" / "0001.dsse.json").write_bytes(envelope.to_bytes())
+    assert approvals(opened, trusted)[0].signer.trusted
+    assert stage_now(opened, trusted) == "research"
+
+
+@pytest.mark.parametrize("where", ["bytes", "evidence", "verdicts"])
+def test_what_does_not_verify_is_not_approved(release: Path, home: Path, tmp_path: Path, where: str) -> None:
+    folder = copied(release, tmp_path)
+    workspace = Workspace(shutil.copytree(home, tmp_path / "home"))
+    opened = open_release(folder, trusted_keys(workspace.keys))
+    if where == "bytes":
+        (folder / "card.md").write_bytes(b"better")
+    elif where == "evidence":
+        sealed_again(folder, tmp_path, {"evidence.json": lambda pieces: pieces[1:] + pieces[:1]})
+    else:
+        sealed_again(folder, tmp_path, {"release.json": lambda data: data | {"reasons": [["none", "at all"]]}})
+    key = load_or_create_key(workspace.keys, "local")
+    with pytest.raises(IntegrityError, match="does not verify"):
+        approve(workspace, opened, stage="shadow", overrides={}, key=key, trust_signer=True)
+    assert not (folder / "approvals").exists()

@@ -13,8 +13,10 @@ from bedside.cli.app import app
 @app.command()
 def assess(
     predictions: Annotated[Path, typer.Argument(help="A table (CSV, TSV, Excel, Parquet): one row a prediction.")],
-    truth: Annotated[str, typer.Option(help="Column with what really happened.")],
-    score: Annotated[str, typer.Option(help="Column with the predicted probability; or class=column,class=column.")],
+    truth: Annotated[str, typer.Option(help="Column with what really happened; label,label of several labels.")],
+    score: Annotated[
+        str, typer.Option(help="Column with the predicted probability; or class=column,class=column (label=column).")
+    ],
     positive: Annotated[
         str | None, typer.Option(help="Value of --truth that is the event.", show_default=False)
     ] = None,
@@ -42,7 +44,7 @@ def assess(
     by = [name.strip() for name in groups.split(",")] if groups is not None else []
     made = assess_table(
         read_table(predictions, subject=subject, missing=missing.split(",") if missing is not None else None),
-        truth=truth,
+        truth=[name.strip() for name in truth.split(",")] if "," in truth else truth,
         score=parse_scores(score),
         positive=positive,
         groups=by,

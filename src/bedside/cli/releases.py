@@ -19,6 +19,9 @@ Untrusted = Annotated[bool, typer.Option("--untrusted", help="Load it although i
 @app.command()
 def verify(
     release: Annotated[Path, typer.Argument(help="The folder of a release.")],
+    load_model: Annotated[
+        bool, typer.Option("--load-model", help="Ask its model for the golden rows although its signer is unknown.")
+    ] = False,
     home: Home = None,
 ) -> None:
     """Is a release what its signer signed, and do its numbers follow from its own rows? Needs the release alone."""
@@ -32,7 +35,7 @@ def verify(
     workspace = Workspace(place) if place.exists() else None
     trusted = trusted_keys(workspace.keys) if workspace is not None else {}
     ledger = Ledger(workspace.ledger_url) if workspace is not None else None
-    verification = verify_release(release, trusted, ledger)
+    verification = verify_release(release, trusted, ledger, load_model=load_model or None)
     show_verification(verification)
     raise typer.Exit(0 if verification.ok else 1)
 
@@ -44,6 +47,10 @@ def approve(
     override: Annotated[list[str] | None, typer.Option(help="A gate (its id) to override; may be repeated.")] = None,
     reason: Annotated[list[str] | None, typer.Option(help="Why, one for each --override, in order.")] = None,
     key: Annotated[str, typer.Option(help="Name of your key in the workspace (made on first use).")] = "local",
+    trust_signer: Annotated[
+        bool,
+        typer.Option("--trust-signer", help="Vouch for its signer, who is unknown here; recorded."),
+    ] = False,
     home: Home = None,
 ) -> None:
     """Sign a release up (or down) to a stage in your own name. An override shows in red for ever."""
@@ -62,9 +69,10 @@ def approve(
     made = sign_approval(
         workspace,
         opened,
-        stage=stage,
+        stage=stage,  # type: ignore[arg-type]
         overrides=dict(zip(gates, reasons, strict=True)),
-        key=signer,  # type: ignore[arg-type]
+        key=signer,
+        trust_signer=trust_signer,
     )
     print(f"{opened.record['name']} is approved for {made.stage} by {signer.name} ({signer.key_id[:12]})")
     for gate, why in made.overrides.items():
@@ -84,7 +92,10 @@ def validate(
     threads: Threads = None,
     seed: Seed = 0,
 ) -> None:
-    """Local external validation: the release as it is, recalibrated in the large, by slope, and refit, compared."""
+    """Local external validation: the release as it is, recalibrated in the large, by slope, and refit, compared.
+
+    Exit code 0: every gate of the release passes on the local data. 3: one fails, or there is not enough evidence.
+    """
     import os
 
     from bedside.cli.terminal import show_validation
@@ -98,6 +109,7 @@ def validate(
     raw = read_like(opened, cohort, with_target=True)
     made = judge_locally(opened, raw, seed=seed, threads=threads or os.cpu_count() or 1, refit=refit)
     show_validation(made, made.write(out if out is not None else Path(f"{cohort.stem}-validation")))
+    raise typer.Exit(made.exit_code)
 
 
 @app.command()
@@ -149,6 +161,7 @@ def refuse_stranger(release: Opened, *, untrusted: bool) -> None:
 def compress(
     release: Annotated[Path, typer.Argument(help="The folder of a release of a network.")],
     data: Annotated[Path, typer.Option(help="The plan file of the release, or the data that it names.")],
+    distill: Annotated[bool, typer.Option("--distill", help="Teach a small CNN what the network says.")] = False,
     prune: Annotated[
         float | None, typer.Option(help="Share of channels to leave out; then it learns again.", show_default=False)
     ] = None,
@@ -176,7 +189,7 @@ def compress(
     opened = open_release(release, trusted_keys(workspace.keys))
     refuse_stranger(opened, untrusted=untrusted)
     with Screen() as screen:
-        methods = Methods(int8=int8, prune=prune, by=prune_by)  # type: ignore[arg-type]
+        methods = Methods(distill=distill, int8=int8, prune=prune, by=prune_by)  # type: ignore[arg-type]
         made = carry_out(workspace, opened, data, methods, cost=parse_gates(cost or []), progress=screen.action)
     show_compression(made)
     raise typer.Exit(made.exit_code)

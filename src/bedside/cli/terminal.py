@@ -29,6 +29,7 @@ from bedside.plan.demo import Shown
 from bedside.plan.release.external import Validation
 from bedside.plan.release.opened import Opened
 from bedside.plan.release.verify import Verification
+from bedside.prepare.deidentify.outcome import Deidentification
 
 MARKS = {"pass": ("✓", "green"), "fail": ("✕", "red"), "not_enough": ("?", "yellow")}
 RESULTS = {"ok": ("✓", "green"), "fail": ("✕", "red"), "unknown": ("?", "yellow")}
@@ -153,6 +154,26 @@ def show_assessment(made: Assessment, page: Path) -> None:
     _findings(console, made.evidence)
     console.print(_text(f"report   {page}"), soft_wrap=True)
     console.print("next     open it in a browser; it needs no network")
+
+
+def show_deidentified(made: Deidentification, page: Path) -> None:
+    """What was de-identified, what may be left, and where it lies."""
+    console = _out()
+    done = made.done
+    console.print(
+        f"{done.files:,} files of {len(done.patients):,} patients, {done.size / 2**20:,.1f} MiB; "
+        f"{len(done.refused):,} refused, {done.passed_over:,} are no DICOM"
+    )
+    console.print(gates_table(made.judgements))
+    _findings(console, (made.evidence,))
+    console.print(_text(f"files    {page.parent / 'dicom'}"), soft_wrap=True)
+    console.print(_text(f"report   {page}"), soft_wrap=True)
+    if done.refused:
+        console.print(
+            "next     look at what was refused: the report says why, the workspace's quarantine has the files"
+        )
+    else:
+        console.print("next     open the report, then look at the images themselves: pixels were not read")
 
 
 def show_verification(verification: Verification) -> None:

@@ -64,13 +64,13 @@ def load_or_create_key(keys_folder: Path, name: str = "local") -> SigningKey:
     private_file, public_file = keys_folder / f"{name}.pem", keys_folder / f"{name}.pub"
     try:
         if not private_file.exists():
-            _write_new(private_file, _private_pem(Ed25519PrivateKey.generate()), mode=0o600)
+            write_new(private_file, _private_pem(Ed25519PrivateKey.generate()), mode=0o600)
         key = SigningKey(name, _read_private(private_file))
         # The public file is written last: where it is missing, a creation was cut short and is finished now. Where it
         # is there and the key is not trusted, somebody withdrew the trust, and so it stays.
         if not public_file.exists():
             _trust(keys_folder, key.public, name)
-            _write_new(public_file, _public_pem(key.public), mode=0o644)
+            write_new(public_file, _public_pem(key.public), mode=0o644)
     except OSError as error:
         raise BedsideError(
             f"the key '{name}' in {keys_folder} cannot be made or read: {error.strerror or error}",
@@ -107,7 +107,7 @@ def trusted_keys(keys_folder: Path) -> dict[str, str]:
 
 def _trust(keys_folder: Path, public: bytes, name: str) -> None:
     file = keys_folder / "trusted" / f"{name}.pub"
-    _write_new(file, _public_pem(public), mode=0o644)
+    write_new(file, _public_pem(public), mode=0o644)
     if _read_public(file) != public:
         raise BedsideError(f"another key is trusted under the name '{name}' ({file})", "choose another name")
 
@@ -119,7 +119,7 @@ def _check_name(name: str) -> None:
         )
 
 
-def _write_new(file: Path, data: bytes, mode: int) -> None:
+def write_new(file: Path, data: bytes, mode: int) -> None:
     """Write a file whole and durably, unless it is there: the first of two processes wins, a kill leaves nothing."""
     with temporary_file(file.parent) as aside:
         aside.write_bytes(data)

@@ -25,7 +25,20 @@ POLICIES: dict[str, dict[str, Any]] = {
         "calibration_slope": {"between": [0.8, 1.2]},
         "oe_ratio": {"between": [0.8, 1.25]},
     },
+    "low-risk-autonomous": {
+        "auroc": {"at_least": 0.85},
+        "sensitivity": {"at_least": 0.90},
+        "calibration_slope": {"between": [0.8, 1.2]},
+        "oe_ratio": {"between": [0.8, 1.25]},
+    },
 }
+# The policies under which, every gate passed and the task's risk low, a release may answer without a person.
+AUTONOMOUS = ("low-risk-autonomous",)
+
+
+def allows_autonomous(gates: Mapping[str, Any]) -> bool:
+    """Whether a plan's `gates:` name a policy that says a release may answer without a person."""
+    return gates.get("policy") in AUTONOMOUS
 
 
 def expand(gates: Mapping[str, Any]) -> list[Gate]:

@@ -47,6 +47,7 @@ class Images:
     (`target`, `subject`, `site`, `time`, `weight`, `sensitive`) and those named in `columns` or `fields` are read, and
     only the latter are inputs. Without `labels`, `target` names a field made of the first subfolder's name. A path to
     one file gives one row; a .npz file holds stacks (`train_images`, `train_labels` …) with the part in `part`.
+    `target` may be a list: columns of the label table, or of a stack's labels.
 
     `mask` names a column of paths or a folder of files called like the images, which makes a field `mask` (kind "mask",
     no input, empty where an image has none); `{lesion: masks, marker: markers}` makes several.
@@ -60,7 +61,7 @@ class Images:
 
     labels: str | None = None
     file: str | None = None
-    target: str | None = None
+    target: str | Sequence[str] | None = None
     subject: str | None = None
     site: str | None = None
     time: str | None = None
@@ -132,6 +133,11 @@ class Images:
             raise DataError(f"{folder}: no image lies in this folder", f"known are {', '.join(SUFFIXES)}")
         table = None
         if self.target is not None:
+            if not isinstance(self.target, str):
+                raise DataError(
+                    f"{folder}: subfolders name one class, and target is {list(self.target)}",
+                    "name the label table with `labels`",
+                )
             flat = [name for name in names if "/" not in name]
             if flat:
                 raise DataError(

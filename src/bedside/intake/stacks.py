@@ -36,8 +36,9 @@ def is_stack(path: Path) -> bool:
         return any(name.endswith(".npy") for name in archive.namelist()[:1])
 
 
-def read_stack(path: Path, target: str | None, window: Sequence[float] | None) -> Cohort:
-    """The cohort of a stack: `image`, `part` where parts are named, and the target (category, from whole numbers)."""
+def read_stack(path: Path, target: str | Sequence[str] | None, window: Sequence[float] | None) -> Cohort:
+    """The cohort of a stack: `image`, `part` where parts are named, and the target (category, from whole numbers), or
+    targets, one a column of the labels."""
     arrays = _arrays(path)
     parts = sorted({name[: -len("images")] for name in arrays if name.endswith("images")})
     if not parts:
@@ -45,15 +46,16 @@ def read_stack(path: Path, target: str | None, window: Sequence[float] | None) -
     files = MemoryFiles()
     ids: list[str] = []
     digests: list[str] = []
-    labels: list[str] = []
+    targets = [] if target is None else [target] if isinstance(target, str) else list(target)
+    labels: list[tuple[str, ...]] = []
     named: list[str] = []
     for prefix in parts:
         part = prefix.rstrip("_")
         stack = arrays[f"{prefix}images"]
         if stack.ndim not in (3, 4):
             raise DataError(f"{path}: {prefix}images has shape {stack.shape}", "give (n, h, w) or (n, h, w, 3)")
-        if target is not None:
-            labels += _labels(path, f"{prefix}labels", arrays.get(f"{prefix}labels"), len(stack))
+        if targets:
+            labels += _labels(path, f"{prefix}labels", arrays.get(f"{prefix}labels"), (len(stack), len(targets)))
         for i, image in enumerate(stack):
             data = _npy(image)
             try:
@@ -68,9 +70,9 @@ def read_stack(path: Path, target: str | None, window: Sequence[float] | None) -
     if parts != [""]:
         fields.append(Field(PART, "category", ()))
         columns[PART] = named
-    if target is not None:
-        fields.append(Field(target, "category", ("target",)))
-        columns[target] = labels
+    for i, name in enumerate(targets):
+        fields.append(Field(name, "category", ("target",)))
+        columns[name] = [row[i] for row in labels]
     frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
     about = {"format": "npz", "arrays": {name: list(each.shape) for name, each in sorted(arrays.items())}}
     about["window"] = None if window is None else [float(each) for each in window]
@@ -95,16 +97,19 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
             ) from None
 
 
-def _labels(path: Path, name: str, values: NDArray[Any] | None, n: int) -> list[str]:
+def _labels(path: Path, name: str, values: NDArray[Any] | None, shape: tuple[int, int]) -> list[tuple[str, ...]]:
+    """The labels as text, a row an image and a column a target."""
     if values is None:
         raise DataError(f"{path}: there is no array {name}", "leave `target` out, or add it")
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.shape != (n,) or values.dtype.kind not in "iubU":
+    if values.ndim == 1:
+        values = values[:, None]
+    n, targets = shape
+    if values.shape != shape or values.dtype.kind not in "iubU":
         raise DataError(
-            f"{path}: {name} has shape {values.shape} of {values.dtype} for {n} images", "give one label an image"
+            f"{path}: {name} has shape {values.shape} of {values.dtype}; {n} images and targets {targets} are read",
+            "give one label an image, or name each of its columns: target: [effusion, nodule]",
         )
-    return [str(each) for each in values.tolist()]
+    return [tuple(str(each) for each in row) for row in values.tolist()]
 
 
 def _npy(image: NDArray[Any]) -> bytes:

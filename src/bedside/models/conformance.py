@@ -31,7 +31,7 @@ from bedside.cohort.run import Run
 from bedside.errors import BedsideError, DataError, PlanError
 from bedside.models import catalogue
 from bedside.models.digest import folder_digest
-from bedside.models.example_images import example_images
+from bedside.models.example_images import example_images, with_marks
 from bedside.models.example_tables import IMAGE_TARGETS, TARGETS, only, with_labels
 from bedside.models.example_tables import example as example
 from bedside.models.example_tables import task_of as task_of
@@ -61,6 +61,8 @@ class Case:
     @cached_property
     def cohort(self) -> Cohort:
         """The example with this target only."""
+        if self.target == "marks":
+            return with_marks(example_images())
         if self.target in IMAGE_TARGETS:
             return only(example_images(), self.target, IMAGE_TARGETS)
         if self.target == "labels":

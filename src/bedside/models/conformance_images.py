@@ -26,6 +26,7 @@ from bedside.models.conformance import Case, NotConforming
 from bedside.models.digest import folder_digest
 from bedside.models.imaging.network import HasNetwork
 from bedside.models.pipeline import Pipeline
+from bedside.models.task import Multilabel
 
 KILLED_AT = (9, 9)  # batches from the start of each process: each has an epoch behind it that the next goes on from
 _CLOSE = 1e-6  # a batch of another size is added up in another order
@@ -87,7 +88,9 @@ def has_a_network(case: Case) -> None:
         raise NotConforming(f"the network has no layer '{model.target_layer()}'")
     with torch.inference_mode():
         logits = model.network()(torch.from_numpy(model.inputs(case.fitted.prepare(case.test))))
-    gap = np.abs(torch.softmax(logits.double(), dim=1).numpy() - case.predictions.probabilities).max()
+    labels = isinstance(case.fitted.task, Multilabel)
+    made = torch.sigmoid(logits.double()) if labels else torch.softmax(logits.double(), dim=1)
+    gap = np.abs(made.numpy() - case.predictions.probabilities).max()
     if not gap <= _CLOSE:
         raise NotConforming(f"the network and `predict` differ by {gap:.2g}")
 
@@ -124,6 +127,7 @@ RULES: dict[str, Callable[[Case], None]] = {
         tables.leaves_its_input_alone,
         tables.refuses_an_unknown_parameter,
         has_a_network,
+        tables.labels_are_fitted_alone,
         killing_changes_nothing,
     )
 }

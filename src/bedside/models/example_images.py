@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.files import MemoryFiles
@@ -44,3 +45,15 @@ def example_images(rows: int = 72, side: int = 32, seed: int = 0) -> Cohort:
     subject = [f"s{i // 2}" for i in range(rows)]
     cohort = Cohort.of(columns, fields, subject=subject, row_id=[f"r{i:04d}" for i in range(rows)], name="blobs")
     return replace(cohort, files=files)
+
+
+def with_marks(cohort: Cohort) -> Cohort:
+    """The example with two labels for its targets: `bright` and `dark`, true where the blob is; a fifth of each, and
+    never both, is unknown."""
+    shade, which = cohort["shade"].to_list(), np.random.default_rng(3).random(len(cohort))
+    columns = {
+        "bright": pl.Series([None if u < 0.2 else s == "bright" for u, s in zip(which, shade, strict=True)]),
+        "dark": pl.Series([None if u > 0.8 else s == "dark" for u, s in zip(which, shade, strict=True)]),
+    }
+    fields = [Field(name, "boolean", ("target",)) for name in columns]
+    return cohort.keeping(["image", "x", "y"]).with_columns(columns, fields)

@@ -13,7 +13,7 @@ from bedside.models.example_images import SHADES
 from bedside.models.task import Classify, Multilabel, Regress, Task
 
 TARGETS = {"event": "category", "grade": "category", "stay": "number"}
-IMAGE_TARGETS = ("blob", "shade")
+IMAGE_TARGETS = ("blob", "shade", "marks")
 
 
 def example(rows: int = 240, seed: int = 0) -> Cohort:
@@ -59,7 +59,9 @@ def with_labels(cohort: Cohort) -> Cohort:
 
 def task_of(target: str) -> Task:
     """The task of one of the examples' targets: two classes (event, blob), three (grade, shade), a number (stay), or
-    two labels (labels)."""
+    two labels (labels, marks)."""
+    if target == "marks":
+        return Multilabel(tuple(Classify(name, ("false", "true"), "true") for name in ("bright", "dark")))
     if target == "labels":
         bleed, ache = Classify("bleed", ("false", "true"), "true"), Classify("ache", ("no", "yes"), "yes")
         return Multilabel((bleed, ache))

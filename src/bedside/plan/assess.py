@@ -22,7 +22,7 @@ from bedside.evidence.gates import Judgement, StageDecision, decide_stage, judge
 from bedside.evidence.policy import expand
 from bedside.evidence.report.data import ReportData
 from bedside.models.predictions import Predictions
-from bedside.models.task import Classify, Regress, Task
+from bedside.models.task import Classify, Multilabel, Regress, Task
 from bedside.plan.actions import doubts_about_identity
 
 Truth = Mapping[str, str]
@@ -59,7 +59,7 @@ class Assessment:
 def assess(
     table: Cohort,
     *,
-    truth: str,
+    truth: str | Sequence[str],
     score: str | Mapping[str, str],
     positive: str | None = None,
     groups: Sequence[str] = (),
@@ -74,7 +74,8 @@ def assess(
     """Assess predictions that stand in a table beside the truth.
 
     `score` names the column with the probability of `positive` (or the predicted value with `regress`), or maps every
-    class to its column. `groups` are fields to look into; `time` adds a group for each period. Raises DataError when
+    class to its column. `truth` may be the columns of several labels, some unknown; `score` then maps each to its
+    column. `groups` are fields to look into; `time` adds a group for each period. Raises DataError when
     a column is missing, a probability leaves [0, 1], or a value is missing.
     """
     from bedside.checks import default_checks, run_checks
@@ -82,16 +83,17 @@ def assess(
     if not 0 < threshold < 1:
         raise PlanError(f"threshold {threshold:g} is not between 0 and 1", "it is a probability of the event")
     by = list(groups)
-    for name in [truth, *by, *([time] if time is not None else [])]:
+    targets = [truth] if isinstance(truth, str) else list(truth)
+    for name in [*targets, *by, *([time] if time is not None else [])]:
         table.schema[name]  # raises with the fields there are
     scores = {score} if isinstance(score, str) else set(score.values())
-    table, dropped = _with_truth(table, truth, scores)
+    table, dropped = _with_truth(table, targets, scores)
     if time is not None:
         period = "period" if "period" not in table.schema else f"period of {time}"
         table = _with_period(table, time, period)
         by.append(period)
     task, predictions = _predictions(table, truth, score, positive, regress, threshold)
-    cohort = _described(table, truth, by, scores)
+    cohort = _described(table, targets, by)
     if checks is None:
         checks = [spec for spec in default_checks(task) if not _reads_inputs(spec)]
         if by:
@@ -101,7 +103,7 @@ def assess(
     pieces = run_checks(checks, predictions, cohort, task=task, seed=seed, level=level)
     findings = doubts_about_identity(cohort)
     if dropped:
-        findings.append(Finding("rows_without_target", "caution", {"rows": dropped, "target": truth}))
+        findings.append(Finding("rows_without_target", "caution", {"rows": dropped, "target": ", ".join(targets)}))
     if findings:
         pieces = [Evidence("assess", findings=tuple(findings)), *pieces]
     evidence = tuple(each.with_sources(cohort=cohort.digest, predictions=predictions.digest) for each in pieces)
@@ -109,7 +111,7 @@ def assess(
     data = ReportData(
         title=table.schema.name,
         kind="assess",
-        facts=tuple(_facts(cohort, task, truth, score, by, threshold, predictions)),
+        facts=tuple(_facts(cohort, task, score, by, threshold, predictions)),
         evidence=evidence,
         judgements=judgements,
         stage=decision,
@@ -134,10 +136,12 @@ def _reads_inputs(spec: Any) -> bool:
     return bool(check.needs != "predictions" or check.looks_at == "inputs")
 
 
-def _with_truth(table: Cohort, truth: str, scores: set[str]) -> tuple[Cohort, int]:
-    known = np.flatnonzero(table[truth].is_not_null().to_numpy())
-    if known.size == 0:
-        raise DataError(f"column '{truth}' is empty", "name the column that holds the outcome with --truth")
+def _with_truth(table: Cohort, targets: Sequence[str], scores: set[str]) -> tuple[Cohort, int]:
+    there = np.column_stack([table[name].is_not_null().to_numpy() for name in targets])
+    for name, column in zip(targets, there.T, strict=True):
+        if not column.any():
+            raise DataError(f"column '{name}' is empty", "name the column that holds the outcome with --truth")
+    known = np.flatnonzero(there.any(axis=1))
     dropped = len(table) - int(known.size)
     table = table.take(known) if dropped else table
     for name in sorted(scores):
@@ -169,12 +173,14 @@ def _with_period(table: Cohort, time: str, name: str) -> Cohort:
 
 def _predictions(
     table: Cohort,
-    truth: str,
+    truth: str | Sequence[str],
     score: str | Mapping[str, str],
     positive: str | None,
     regress: bool,
     threshold: float,
 ) -> tuple[Task, Predictions]:
+    if not isinstance(truth, str):
+        return _of_labels(table, truth, score, positive, regress, threshold)
     if regress:
         if not isinstance(score, str):
             raise DataError("a regression has one predicted value", "give one column with --score")
@@ -187,22 +193,45 @@ def _predictions(
                 f"'{truth}' holds {len(made.classes)} classes",
                 "give a column for each: --score class=column,class=column",
             )
-        event = table[score].to_numpy()
-        if event.min() < 0 or event.max() > 1:
-            raise DataError(
-                f"column '{score}' runs from {event.min():.3g} to {event.max():.3g}",
-                "a probability lies in [0, 1]; transform it first",
-            )
-        p = np.column_stack([1 - event, event])
-    else:
-        p = _of_classes(table, truth, score, made)
-    predictions = Predictions.of_probabilities(made, table["row_id"], p)
-    if not made.binary:
-        return made, predictions
-    call = np.where(p[:, 1] >= threshold, made.classes[1], made.classes[0])
-    return made, predictions.with_columns(
+        return made, _of_event(table, score, made, threshold)
+    return made, _called(table, _of_classes(table, truth, score, made), made, threshold)
+
+
+def _of_event(table: Cohort, score: str, task: Classify, threshold: float) -> Predictions:
+    """Predictions of two classes from the column with the event's probability."""
+    event = table[score].to_numpy()
+    if event.min() < 0 or event.max() > 1:
+        raise DataError(
+            f"column '{score}' runs from {event.min():.3g} to {event.max():.3g}",
+            "a probability lies in [0, 1]; transform it first",
+        )
+    return _called(table, np.column_stack([1 - event, event]), task, threshold)
+
+
+def _called(table: Cohort, p: NDArray[np.float64], task: Classify, threshold: float) -> Predictions:
+    predictions = Predictions.of_probabilities(task, table["row_id"], p)
+    if not task.binary:
+        return predictions
+    call = np.where(p[:, 1] >= threshold, task.classes[1], task.classes[0])
+    return predictions.with_columns(
         call=pl.Series(call, dtype=pl.String), threshold=pl.Series(np.full(len(p), threshold))
     )
+
+
+def _of_labels(
+    table: Cohort,
+    targets: Sequence[str],
+    score: str | Mapping[str, str],
+    positive: str | None,
+    regress: bool,
+    threshold: float,
+) -> tuple[Task, Predictions]:
+    if regress or isinstance(score, str) or set(score) != set(targets):
+        told = ",".join(f"{name}=column" for name in targets)
+        raise DataError(f"the labels {', '.join(targets)} need a probability each", f"give --score {told}")
+    task = Multilabel.of(table, targets, positive)
+    pieces = [_of_event(table, score[label.target], label, threshold) for label in task.labels]
+    return task, Predictions.of_labels(task, pieces)
 
 
 def _of_classes(table: Cohort, truth: str, score: Mapping[str, str], task: Classify) -> NDArray[np.float64]:
@@ -220,11 +249,11 @@ def _of_classes(table: Cohort, truth: str, score: Mapping[str, str], task: Class
     return p
 
 
-def _described(table: Cohort, truth: str, by: Sequence[str], scores: set[str]) -> Cohort:
-    keep = [name for name in table.schema.names if name in {truth, *by}]
+def _described(table: Cohort, targets: Sequence[str], by: Sequence[str]) -> Cohort:
+    keep = [name for name in table.schema.names if name in {*targets, *by}]
     small = table.keeping(keep)
     fields = [
-        replace(item, roles=("target",) if item.name == truth else ("sensitive",)) for item in small.schema.fields
+        replace(item, roles=("target",) if item.name in targets else ("sensitive",)) for item in small.schema.fields
     ]
     return small.with_fields(fields)
 
@@ -232,7 +261,6 @@ def _described(table: Cohort, truth: str, by: Sequence[str], scores: set[str]) -
 def _facts(
     cohort: Cohort,
     task: Task,
-    truth: str,
     score: str | Mapping[str, str],
     by: Sequence[str],
     threshold: float,
@@ -244,10 +272,12 @@ def _facts(
         ("rows", len(cohort)),
         ("subjects", cohort.n_subjects),
         ("task", task.kind),
-        ("target", truth),
+        ("target", task.targets[0] if len(task.targets) == 1 else task.targets),
     ]
     if isinstance(task, Classify) and task.binary:
-        out += [("positive_class", task.classes[-1]), ("threshold", threshold)]
+        out.append(("positive_class", task.classes[-1]))
+    if isinstance(task, Multilabel) or (isinstance(task, Classify) and task.binary):
+        out.append(("threshold", threshold))
     out.append(("score", score if isinstance(score, str) else tuple(f"{k}={v}" for k, v in score.items())))
     if by:
         out.append(("groups", tuple(by)))

@@ -10,11 +10,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from bedside.cohort.cohort import Cohort
+from bedside.cohort.workspace import Workspace
 from bedside.errors import DataError
 from bedside.evidence.estimate import Estimate, Evidence
 from bedside.evidence.gates import Judgement
 from bedside.evidence.keys import TrustedKeys
+from bedside.models.predictions import Predictions
 from bedside.models.task import task_from_json
+from bedside.plan.memo.artifacts import read_parquet_bytes
 from bedside.plan.release import contents
 from bedside.plan.release.contents import Read
 from bedside.plan.release.layout import SIGNATURE
@@ -33,6 +37,8 @@ class Side:
     judged: Mapping[str, Any]
     plan: str
     release: Opened | None
+    folder: Path
+    kept: str | None
 
     @property
     def judgements(self) -> tuple[Judgement, ...]:
@@ -43,6 +49,24 @@ class Side:
     def stage(self) -> str | None:
         """The stage that the evidence gave."""
         return None if self.judged["stage"] is None else str(self.judged["stage"])
+
+    def judged_on(self) -> tuple[Cohort, Predictions] | None:
+        """The rows it was judged on with its predictions for them; None where they are not at hand (a release without
+        rows, a run that was taken out of its workspace)."""
+        task = task_from_json(self.facts["task"])
+        if self.release is not None:
+            if "rows/cohort.parquet" not in self.release.files:
+                return None
+            cohort = contents.read_cohort(self.release.read, "rows/cohort")
+            return cohort, contents.read_predictions(self.release.read, "rows/predictions", task)
+        home = self.folder.resolve().parents[1]
+        if self.kept is None or (not (home / "memo.sqlite").exists() and not (home / "config.yaml").exists()):
+            return None
+        store = Workspace(home).store
+        evaluated = self.facts["digests"]["evaluated"]
+        if not store.has(self.kept):
+            return None
+        return store.get_cohort(evaluated), Predictions(task, read_parquet_bytes(store.get(self.kept)))
 
 
 @dataclass(frozen=True)
@@ -72,6 +96,8 @@ def side(folder: Path, trusted: TrustedKeys = _NOBODY) -> Side:
         judged=judged,
         plan=read("plan.yaml").decode(),
         release=release,
+        folder=folder,
+        kept=data.get("kept"),
     )
 
 
@@ -110,17 +136,16 @@ def _key(item: Estimate) -> str:
 
 
 def _paired(first: Side, second: Side, seed: int) -> tuple[Estimate, ...]:
-    """Paired differences, when both are releases with rows and were judged on the same ones in the same order."""
-    a, b = first.release, second.release
-    same = first.facts["digests"].get("evaluated") == second.facts["digests"].get("evaluated")
-    if a is None or b is None or not same or not {"rows/cohort.parquet"} <= set(a.files) & set(b.files):
+    """Paired differences, when both were judged on the same rows in the same order and these are at hand."""
+    evaluated = first.facts["digests"].get("evaluated")
+    if evaluated is None or evaluated != second.facts["digests"].get("evaluated"):
+        return ()
+    mine, theirs = first.judged_on(), second.judged_on()
+    if mine is None or theirs is None:
         return ()
     from bedside.checks import run_checks
 
-    task = task_from_json(first.facts["task"])
-    cohort = contents.read_cohort(a.read, "rows/cohort")
-    mine = contents.read_predictions(a.read, "rows/predictions", task)
-    theirs = contents.read_predictions(b.read, "rows/predictions", task)
-    theirs = theirs.with_columns(row_id=mine.frame["row_id"])
-    made = run_checks(["baseline"], mine, cohort, task=task, seed=seed, reference={second.name: theirs})
+    (cohort, ours), (_, other) = mine, theirs
+    other = other.with_columns(row_id=ours.frame["row_id"])
+    made = run_checks(["baseline"], ours, cohort, task=ours.task, seed=seed, reference={second.name: other})
     return tuple(item for piece in made for item in piece.estimates)

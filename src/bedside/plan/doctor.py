@@ -33,6 +33,8 @@ EXTRAS = {
     "imaging": "images: reading PNG, JPEG, TIFF and DICOM, and training networks",
     "onnx": "answers of a network without torch (ONNX Runtime)",
     "pandas": "cohorts from pandas data frames",
+    "serve": "the clinical node: inference, access, audit over HTTP",
+    "postgres": "memo and ledger in PostgreSQL (config.yaml)",
 }
 LOADED = ("polars", "scipy.stats", "sklearn", "skops", "lightgbm")  # libraries with native code that may lack a part
 LEAST_DISK = 200 << 20

@@ -12,7 +12,7 @@ from bedside.evidence.report import render
 from bedside.plan.compare import side
 from bedside.plan.conduct.reporting import run_report
 from bedside.plan.file.plan import parse_plan
-from bedside.plan.release.approve import approvals
+from bedside.plan.release.approvals import approvals
 from bedside.plan.release.layout import mark_of
 from bedside.plan.release.opened import Opened
 

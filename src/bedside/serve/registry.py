@@ -25,7 +25,7 @@ from bedside.errors import BedsideError, DataError
 from bedside.evidence.gates import STAGES, Stage
 from bedside.evidence.keys import SigningKey, trusted_keys
 from bedside.evidence.ledger import Ledger
-from bedside.plan.release.approve import stage_now
+from bedside.plan.release.approvals import stage_now
 from bedside.plan.release.opened import Opened, open_release
 from bedside.serve.database import METADATA, Database
 from bedside.serve.problems import NotThere

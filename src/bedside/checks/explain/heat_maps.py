@@ -25,7 +25,7 @@ from bedside.evidence.metrics.mean import mean
 from bedside.evidence.metrics.proportions import proportion
 from bedside.models.imaging.network import HasNetwork, as_network
 from bedside.models.seeded import uniforms, with_threads
-from bedside.models.task import Classify, Task
+from bedside.models.task import Classify, Task, labels
 
 METHODS: dict[str, type[Saliency]] = {
     each.name: each for each in (GradCAM, GradCAMPlusPlus, ScoreCAM, IntegratedGradients, Occlusion)
@@ -123,12 +123,18 @@ def heat_maps(
         figure for figure in (mean_pictures(trial.shown(), trial.maps, trial.classes, p, task),) if figure is not None
     ]
     if asked.pictures > 0:
-        figures.append(
-            pictures(trial.shown(), trial.maps, trial.classes, p, predictions.score, positions, task, asked.pictures)
-        )
+        truth = labels(seen[task.target]).to_list()
+        drawn = (trial.shown(), trial.maps, trial.classes, p, predictions.score, positions, task, asked.pictures)
+        figures.append(pictures(*drawn, truth))
         said.append(finding("explain_shows_images", "caution", images=len(figures[-1].columns["row"])))
-    figures += [_cascade(cascade, by), _removals(curves, by)]
+    figures = [_by(method, figure) for figure in (*figures, _cascade(cascade, by), _removals(curves, by))]
     return Evidence(check, tuple(estimates), tuple(figures), tuple(said))
+
+
+def _by(method: Saliency, figure: Figure) -> Figure:
+    """The figure with the column that says by which method its maps were made."""
+    rows = max(len(values) for values in figure.columns.values())
+    return replace(figure, columns={**figure.columns, "explained_by": [method.name] * rows})
 
 
 def _affordable(

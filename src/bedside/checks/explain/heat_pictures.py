@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,9 @@ def pictures(
     positions: NDArray[np.int64],
     task: Classify,
     most: int,
+    truth: Sequence[str | None],
 ) -> Figure:
-    """Images spread over the score, plain and under their map; `row` is a position, never an id."""
+    """Images spread over the score, plain and under their map; `row` is a position, never an id; `truth` a row's."""
     order = np.argsort(-score, kind="stable")
     chosen = order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(np.int64))]
     large = enlarged(maps[chosen], *shown.shape[2:])
@@ -59,10 +61,11 @@ def pictures(
         "row": [int(positions[i]) for i in chosen],
         "explained_class": [task.classes[classes[i]] for i in chosen],
         "probability": column(p[chosen]),
+        "truth": [truth[i] for i in chosen],
         "image": [_png(_grey(shown[i])) for i in chosen],
         "heat_map": [_png(_overlay(shown[i], heat)) for i, heat in zip(chosen, large, strict=True)],
     }
-    return Figure("heat_maps", "images", columns, _axes("row"))
+    return Figure("heat_maps", "images", columns, {**_axes("row"), "truth": "truth"})
 
 
 def _axes(x: str) -> dict[str, str]:

@@ -10,6 +10,9 @@ from bedside.evidence.report.numbers import at_text, estimate_text
 
 METRICS = (
     "auroc_macro",
+    "sensitivity_macro",
+    "specificity_macro",
+    "brier_macro",
     "auroc",
     "auroc_hand_till",
     "average_precision",
@@ -17,8 +20,6 @@ METRICS = (
     "mae",
     "rmse",
     "bias",
-    "sensitivity_macro",
-    "specificity_macro",
     "sensitivity",
     "specificity",
     "ppv",
@@ -26,7 +27,6 @@ METRICS = (
     "balanced_accuracy",
     "f1_macro",
     "kappa",
-    "brier_macro",
     "brier",
     "scaled_brier",
     "brier_multiclass",
@@ -41,9 +41,14 @@ _MOST = 12
 
 def headline_estimates(evidence: Evidence | Sequence[Evidence]) -> list[Estimate]:
     """The first whole-part estimate of each headline metric, at the operating threshold at most; of several labels
-    each one's."""
+    each one's, where all of them fit."""
     pieces = [evidence] if isinstance(evidence, Evidence) else list(evidence)
-    return [item for metric in METRICS for item in _first(metric, pieces)][:_MOST]
+    out: list[Estimate] = []
+    for metric in METRICS:
+        found = _first(metric, pieces)
+        if len(out) + len(found) <= _MOST:
+            out += found
+    return out
 
 
 def headline(evidence: Evidence | Sequence[Evidence], lang: Lang = "en") -> list[tuple[str, str]]:

@@ -137,9 +137,13 @@ def _views(found: Mapping[str, Section], words: Words) -> list[SectionView]:
 
 
 def _of(figure: Figure, alone: bool, words: Words) -> Both | None:
-    """What a figure is of, where others have the same name: its label, its one field, else what it shows along x."""
+    """What a figure is of, where others have the same name: its label, its one field, else what it shows along x; and
+    by what a heat map was made."""
     label, fields = _label(figure), set(figure.columns.get("field", ()))
     of = [] if label is None else [Both.same(clean(label))]
+    methods = {str(each) for each in figure.columns.get("explained_by", ())}
+    if len(methods) == 1:
+        return joined([*of, words.maybe(methods.pop())])
     if figure.kind == "forest":
         of += [words.maybe(figure.axes["x"])] if "x" in figure.axes else []
     elif len(fields) == 1:

@@ -42,6 +42,7 @@ _CHECKS = {
     "quality": "quality",
     "duplicates": "quality",
     "drift": "quality",
+    "deidentify": "quality",
     "baseline": "baselines",
     "baselines": "baselines",
     "comparison": "baselines",

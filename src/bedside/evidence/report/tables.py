@@ -46,8 +46,8 @@ def at_both(at: Mapping[str, Scalar] | None, words: Words) -> Both:
     for key, value in (at or {}).items():
         name = words.name(f"at_{key}") if words.get(f"at_{key}") is not None else words.maybe(key) + ":"
         shown = Both.same(value) if isinstance(value, str) else Both(at_text(value, "en"), at_text(value, "zh"))
-        if key == "explained_by" and isinstance(value, str):
-            shown = words.maybe(value)  # a method of ours; any other text is the user's own word
+        if key in ("explained_by", "place", "action") and isinstance(value, str):
+            shown = words.maybe(value)  # a word of ours; any other text is the user's own
         parts.append(name + " " + shown)
     return joined(parts)
 
@@ -214,7 +214,8 @@ def figure_block(
     svg = draw(figure, words, below)
     if svg is not None:
         svg = _described(svg, number, name, caption)
-    seen = {figure.axes.get(axis) for axis in ("image", "plain")} if figure.kind == "images" else set()
+    pictured = {figure.axes.get(axis) for axis in ("image", "plain")} if figure.kind == "images" else set()
+    seen = {"explained_by", *pictured}  # the title says by what
     keys = [key for key in _reading_order(figure) if key not in seen]
     rows = max((len(column) for column in figure.columns.values()), default=0)
     step = max(1, -(-rows // MOST_CELLS))

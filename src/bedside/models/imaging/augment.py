@@ -107,10 +107,12 @@ def mixed_shares(ids: list[str], alpha: float, seed: int, epoch: int) -> np.ndar
 def mixup(x: Tensor, targets: Tensor, weights: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Each row mixed with the one before it: x (n, c, h, w), targets (n, classes), weights (n,), shares (n,).
 
-    Weight times target is mixed, so any loss that is linear in the targets becomes the mix of both rows' losses.
+    Of labels, targets and weights are both (n, labels). Weight times target is mixed, so any loss that is linear in
+    the targets becomes the mix of both rows' losses.
     """
-    rest = 1.0 - shares
-    whole = shares * weights + rest * weights.roll(1)
-    own, other = (shares * weights)[:, None] * targets, (rest * weights.roll(1))[:, None] * targets.roll(1, 0)
+    each = weights if weights.ndim == 2 else weights[:, None]
+    own, other = shares[:, None] * each, (1.0 - shares)[:, None] * each.roll(1, 0)
+    whole = own + other
+    mixed = (own * targets + other * targets.roll(1, 0)) / whole.clamp(min=1e-12)
     at = shares[:, None, None, None]
-    return at * x + (1.0 - at) * x.roll(1, 0), (own + other) / whole.clamp(min=1e-12)[:, None], whole
+    return at * x + (1.0 - at) * x.roll(1, 0), mixed, whole.reshape(weights.shape)

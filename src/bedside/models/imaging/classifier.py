@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -22,6 +22,7 @@ from bedside.models.imaging.augment import Augment
 from bedside.models.imaging.checkpoint import Progress
 from bedside.models.imaging.loop import Budget, Examples, Recipe, trained
 from bedside.models.imaging.losses import Loss
+from bedside.models.imaging.one_label import OneLabel
 from bedside.models.imaging.pixels import Pixels, image_field
 from bedside.models.imaging.squares import Squares, cached
 from bedside.models.imaging.stages import Stages
@@ -31,7 +32,7 @@ from bedside.models.rows import ClassWeight, in_row_order, target
 from bedside.models.rows import weights as class_weights
 from bedside.models.saved import SavedModel, not_fitted
 from bedside.models.seeded import seeded, with_threads
-from bedside.models.task import Classify, Task, task_from_json
+from bedside.models.task import Classify, Multilabel, Task, task_from_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 FILE = "network.safetensors"
 AT_ONCE = 32  # images in a batch of predictions
+DEVICES = ("cpu", "cuda")
 PRECISIONS = ("32-true", "bf16-mixed")
 FEWEST_IMAGES = 4  # fewer cannot hold two classes twice
 Limits = Mapping[str, tuple[float, float, Any]]  # of a parameter, or of each of its numbers: lowest, highest, type
@@ -50,7 +52,7 @@ Limits = Mapping[str, tuple[float, float, Any]]  # of a parameter, or of each of
 class LearntNetwork:
     """What fitting leaves: the task, how pixels become inputs, the network in evaluation mode, how it was trained."""
 
-    task: Classify
+    task: Classify | Multilabel
     pixels: Pixels
     network: nn.Module
     progress: Progress
@@ -60,16 +62,17 @@ class LearntNetwork:
 
 @dataclass(eq=False)
 class ImageClassifier(SavedModel):
-    """Learns classes from one image field; subclasses build the encoder.
+    """Learns classes, or several labels at once, from one image field; subclasses build the encoder.
 
     `image` is the side of the square in pixels, `budget` {minutes: m} or {epochs: n}, `colour` None looks for itself,
     `class_weight` as for tables ("balanced", "costs" or by label), `augment` names the modality whose images are turned
     about in training (ultrasound, chest_xray, microscopy, photo, general, none), `loss` is cross_entropy,
-    {label_smoothing: a} or {focal: γ}, `mixup` its α; `devices` is a number of GPUs, `precision` 32-true or bf16-mixed;
-    `weights` {file, licence, digest} begin the encoder, and `transfer` says in which stages it learns on.
+    {label_smoothing: a} or {focal: γ}, `mixup` its α; `device` is cpu or cuda, `devices` a number of GPUs, `precision`
+    32-true or bf16-mixed; `weights` {file, licence, digest} begin the encoder, and `transfer` says in which stages it
+    learns on.
     """
 
-    tasks: ClassVar[tuple[str, ...]] = ("classify",)
+    tasks: ClassVar[tuple[str, ...]] = ("classify", "multilabel")
     modality: ClassVar[str] = "image"
     extra: ClassVar[str | None] = "imaging"
     default_steps: ClassVar[tuple[Any, ...]] = ()
@@ -98,6 +101,7 @@ class ImageClassifier(SavedModel):
     mixup: float = 0.0
     colour: bool | None = None
     dropout: float = 0.2
+    device: str | None = None
     devices: int = 1
     precision: str | None = None
     weights: Any = None
@@ -137,8 +141,8 @@ class ImageClassifier(SavedModel):
         """Learn; `tune` chooses the epoch. Raises DataError for data, PlanError for parameters that do not fit."""
         import torch
 
-        if not isinstance(task, Classify):
-            raise PlanError(f"'{self.name}' does not {task.kind}", "it can classify")
+        if not isinstance(task, Classify | Multilabel):
+            raise PlanError(f"'{self.name}' does not {task.kind}", "it can classify, and predict several labels")
         self.check()
         train = in_row_order(train)
         name = image_field(train, self.name)
@@ -146,6 +150,9 @@ class ImageClassifier(SavedModel):
         if len(y) < FEWEST_IMAGES:
             raise DataError(f"{len(y)} images are too few for '{self.name}'", f"give at least {FEWEST_IMAGES}")
         recipe = self.recipe()
+        if isinstance(task, Multilabel):
+            recipe = replace(recipe, loss=recipe.loss.by_label())
+        run = run if self.device is None else replace(run, device=self.device)
         tune = None if tune is None or not len(tune) else in_row_order(tune)
         with seeded(run.seed, "fit", threads=run.threads, device=run.device), cached(run) as folder:
             pixels = Pixels.learnt(Squares(train, name, self.image, folder), name, self.colour)
@@ -153,7 +160,7 @@ class ImageClassifier(SavedModel):
             held_out = None
             if tune is not None:
                 held_out = self._examples(pixels, tune, task, target(tune, task, self.name, one_class=True), folder)
-            network = self.build(len(pixels.mean), len(task.classes))
+            network = self.build(len(pixels.mean), len(task.columns))
             if self.weights is not None:
                 Weights.of(self.weights).into(network.get_submodule("features"), self.name)
             tensors, progress = trained(
@@ -194,31 +201,55 @@ class ImageClassifier(SavedModel):
             raise PlanError(f"'{self.name}': transfer is for pretrained weights, and there are none", "give weights")
         return Stages()
 
-    def _examples(self, pixels: Pixels, part: Cohort, task: Classify, y: Any, folder: Path) -> Examples:
-        """What the loop takes of a part whose class codes are y."""
+    def _examples(self, pixels: Pixels, part: Cohort, task: Classify | Multilabel, y: Any, folder: Path) -> Examples:
+        """What the loop takes of a part whose class codes, or labels (rows, labels), are y."""
         import torch
 
-        w = class_weights(part, task, y, self.class_weight)
-        w = np.ones(len(y)) if w is None else w
+        if isinstance(task, Multilabel):
+            targets, w = (y == 1).astype(np.float32), self._label_weights(part, task, y)
+        else:
+            targets = np.eye(len(task.classes), dtype=np.float32)[y.astype(np.int64)]
+            given = class_weights(part, task, y, self.class_weight)
+            w = np.ones(len(y)) if given is None else given
         return Examples(
             partial(pixels.taken, Squares(part, pixels.field, pixels.size, folder)),
-            torch.from_numpy(np.eye(len(task.classes), dtype=np.float32)[y.astype(np.int64)]),
+            torch.from_numpy(targets),
             torch.from_numpy(w.astype(np.float32)),
             part.frame["row_id"].to_list(),
         )
 
+    def _label_weights(self, part: Cohort, task: Multilabel, y: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Weights (rows, labels), 0 where a label is unknown, that sum to the rows."""
+        w = np.zeros(y.shape)
+        for i, label in enumerate(task.labels):
+            known = np.flatnonzero(y[:, i] >= 0)
+            if len(known):
+                given = class_weights(part.take(known), label, y[known, i], self.class_weight)
+                w[known, i] = 1.0 if given is None else given
+        return w * (len(y) / w.sum())
+
     def predict(self, cohort: Cohort, *, out: Store | None = None) -> Predictions:
-        """Class probabilities, one image a row, in row order; raises DataError for a row without its image."""
+        """Probabilities of classes or labels, one image a row, in row order; raises DataError for one without image."""
         import torch
 
         learnt = self.learnt
-        p = np.zeros((len(cohort), len(learnt.task.classes)))
+        p = np.zeros((len(cohort), len(learnt.task.columns)))
         for start in range(0, len(cohort), AT_ONCE):
             rows = np.arange(start, min(start + AT_ONCE, len(cohort)))
             with torch.inference_mode(), with_threads(learnt.threads):
                 logits = learnt.network(torch.from_numpy(self.inputs(cohort.take(rows))))
-                p[rows] = torch.softmax(logits.double(), dim=1).numpy()
+                classes = isinstance(learnt.task, Classify)
+                p[rows] = (torch.softmax(logits.double(), dim=1) if classes else torch.sigmoid(logits.double())).numpy()
         return Predictions.of_probabilities(learnt.task, cohort.frame["row_id"], p)
+
+    def of_label(self, name: str) -> OneLabel:
+        """One label of several, as a network of two classes; raises DataError for an unknown one."""
+        task = self.learnt.task
+        if not isinstance(task, Multilabel) or name not in task.targets:
+            known = ", ".join(task.targets) if isinstance(task, Multilabel) else "none"
+            raise DataError(f"no label is called '{name}'", f"labels: {known}")
+        index = task.targets.index(name)
+        return OneLabel(self, task.labels[index], index)
 
     def network(self) -> nn.Module:
         """The fitted network in evaluation mode."""
@@ -308,11 +339,11 @@ class ImageClassifier(SavedModel):
         from safetensors.torch import load
 
         task = task_from_json(state["task"])
-        if not isinstance(task, Classify):
+        if not isinstance(task, Classify | Multilabel):
             raise IntegrityError(f"'{self.name}' was saved with a task that it cannot do")
         pixels = Pixels.from_json(state["pixels"])
         with seeded(0, threads=1):
-            network = self.build(len(pixels.mean), len(task.classes))
+            network = self.build(len(pixels.mean), len(task.columns))
         try:
             network.load_state_dict(load(files[FILE]))
         except (RuntimeError, KeyError, SafetensorError) as error:
@@ -330,8 +361,9 @@ class ImageClassifier(SavedModel):
             for each in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(each, bool) or not isinstance(each, kind) or not low <= each <= high:
                     raise PlanError(f"'{self.name}': {name} is {value!r}", f"give a number from {low} to {high}")
-        if self.precision not in (None, *PRECISIONS):
-            raise PlanError(f"'{self.name}': precision is {self.precision!r}", f"one of {', '.join(PRECISIONS)}")
+        for name, choices in (("precision", PRECISIONS), ("device", DEVICES)):
+            if getattr(self, name) not in (None, *choices):
+                raise PlanError(f"'{self.name}': {name} is {getattr(self, name)!r}", f"one of {', '.join(choices)}")
         if self.image < self.stride():
             raise PlanError(
                 f"'{self.name}': image is {self.image}, and one cell of its last map is {self.stride()} pixels wide",

@@ -22,7 +22,7 @@ from bedside.errors import BedsideError, PlanError
 from bedside.models.imaging import checkpoint
 from bedside.models.imaging.augment import Augment, mixed_shares, mixup
 from bedside.models.imaging.checkpoint import Progress
-from bedside.models.imaging.losses import Loss
+from bedside.models.imaging.losses import LabelLoss, Loss
 from bedside.models.imaging.stages import Stages
 from bedside.models.seeded import reseed, shuffled
 
@@ -72,7 +72,7 @@ class Recipe:
     learning_rate: float
     batch: int
     decay: float
-    loss: Loss
+    loss: Loss | LabelLoss
     augment: Augment | None = None
     mixup: float = 0.0
     stages: Stages = Stages()  # noqa: RUF009 (frozen)
@@ -106,7 +106,8 @@ class Recipe:
 @dataclass(frozen=True, eq=False)
 class Examples:
     """Inputs by rows (→ (n, c, h, w) as float32), targets (rows, classes), weights with mean 1, and the row ids that
-    chance is drawn from."""
+    chance is drawn from. Of labels both are (rows, labels), and the weights, 0 where unknown, sum to the rows.
+    """
 
     inputs: Callable[[Sequence[int] | NDArray[np.int64]], NDArray[np.float32]]
     y: Tensor

@@ -65,6 +65,31 @@ class Loss:
             each = label_smoothing(logits, targets, self.value)
         return (weights * each).mean()
 
+    def by_label(self) -> LabelLoss:
+        """The same put to each of several labels."""
+        return LabelLoss(self)
+
     def judging(self) -> Loss:
         """The same without smoothing: what the search part is judged by."""
         return self if self.name == "focal" else Loss("cross_entropy", 0.0)
+
+
+@dataclass(frozen=True)
+class LabelLoss:
+    """A loss of two classes put to each label by itself: a label's logit z is the pair of logits (0, z), whose softmax
+    is z's sigmoid, so that cross-entropy is the binary one."""
+
+    of_two: Loss
+
+    def __call__(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Mean over the rows of Σ over labels of weight times loss; logits, targets in 0..1 and weights are all of
+        shape (n, labels), and a weight of 0 says that the label is unknown there."""
+        import torch
+
+        pairs = torch.stack([torch.zeros_like(logits), logits], dim=2).flatten(0, 1)
+        shares = torch.stack([1.0 - targets, targets], dim=2).flatten(0, 1)
+        return targets.shape[1] * self.of_two(pairs, shares, weights.flatten())
+
+    def judging(self) -> LabelLoss:
+        """The same without smoothing."""
+        return LabelLoss(self.of_two.judging())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bedside.errors import BedsideError, MissingExtra
 from bedside.models.imaging.onnx_network import FEATURES, IMAGES, LOGITS, OnnxNetwork, ServedGraph, session
 from bedside.models.imaging.pixels import Pixels
-from bedside.models.task import Classify
+from bedside.models.task import Classify, Multilabel
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,7 +25,9 @@ CLOSE = 1e-4  # of the largest logit: what sums in another order differ by
 _EXPORTERS = ("dynamo", "legacy")
 
 
-def exported(network: nn.Module, layer: str, pixels: Pixels, task: Classify, made: dict[str, Any]) -> OnnxNetwork:
+def exported(
+    network: nn.Module, layer: str, pixels: Pixels, task: Classify | Multilabel, made: dict[str, Any]
+) -> OnnxNetwork:
     """The serving form of a network in evaluation mode whose last map is `layer`'s output; `made` is told in it.
 
     Each exporter's graph is run on random images and refused unless it answers as the network does; which one it was

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 By = Literal["l1", "scale"]
 BLOCK = 8  # channels that a processor computes at once: a width is kept a multiple of it
-_WAY_OUT = "choose --int8"
+_WAY_OUT = "choose --int8 or --distill"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from bedside.evidence.estimate import Finding, join
 from bedside.models.task import task_from_json
 from bedside.plan.actions.bench import Bench
 from bedside.plan.actions.fitting import refit_on
+from bedside.plan.actions.grouping import nameable, of_bands
 from bedside.plan.actions.splitting import get_split
 from bedside.plan.file.plan import Plan
 from bedside.plan.memo.artifacts import get_predictions, put_evidence
@@ -36,13 +37,18 @@ def check(
     """The evidence of one check on the test predictions; one that fits again gets the development rows instead."""
     from bedside.checks import run_checks
 
-    needs = plugins.build("checks", spec).needs
+    asked = plugins.build("checks", spec)
+    needs, looks_at = asked.needs, asked.looks_at
     if needs == "refit" and kept["folds"] == 1:
         fold = get_split(bench, kept).folds[0]
         cohort = bench.cohort(cohort_digest).take(np.sort(np.concatenate([fold.train, fold.tune])))
         made = bench.pipeline(pipeline).predict(cohort)
     else:
         cohort = bench.cohort(evaluated)
+        if looks_at == "groups":
+            numbers = [item.name for item in cohort.schema.fields if item.kind == "number"]
+            cohort = nameable(plan, cohort)
+            spec = of_bands(spec, [name for name in numbers if cohort.schema[name].kind != "number"])
         made = get_predictions(bench.store, predictions, task)
     others = {name: get_predictions(bench.store, kept, task) for name, kept in reference.items()}
 

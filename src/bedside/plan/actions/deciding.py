@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bedside.evidence.estimate import Evidence, join
 from bedside.evidence.gates import Judgement, Stage, StageDecision, decide_stage, judge
+from bedside.evidence.policy import allows_autonomous
 from bedside.plan.file.plan import Plan
 
 WAIVERS = ("shared_subjects_waived", "duplicates_waived")
@@ -23,5 +24,12 @@ def decide(
     caps: dict[str, Stage] = {item.id: "research" for item in everything.findings if item.id in WAIVERS}
     if keeps_rows:
         caps["keeps_rows"] = "research"
-    decision = decide_stage(judgements, asked=asked, risk=plan.task.risk, broken=broken, caps=caps)
+    decision = decide_stage(
+        judgements,
+        asked=asked,
+        risk=plan.task.risk,
+        broken=broken,
+        caps=caps,
+        autonomous_allowed=allows_autonomous(plan.gates),
+    )
     return decision, judgements

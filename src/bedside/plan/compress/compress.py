@@ -76,6 +76,8 @@ def compress(
     """
     if "compressed" in release.record["facts"]:
         raise PlanError("this release is compressed already", "compress the one it was made of, by all methods at once")
+    if release.task.kind == "multilabel":
+        raise PlanError("a network of several labels is not compressed", "serve it as it is, or train a smaller one")
     plan, base = _plan(release, data)
     unknown = sorted(set(cost or {}) - set(COST))
     if unknown:
@@ -149,13 +151,15 @@ class Compressor(Conductor):
 
 
 def smaller(plan: Plan, methods: Methods, cost: Mapping[str, Any]) -> Plan:
-    """The plan of the compressed network: only checks of predictions, with the check of the cost and its gates.
+    """The plan of the compressed network: its checks that can be asked, with the check of the cost and its gates.
 
-    A gate whose check needs the original network stays, and stays undecided. Raises PlanError without a release.
+    What fits again would fit the original, and only torch's networks are explained. A gate whose check is not asked
+    stays, and stays undecided. Raises PlanError without a release.
     """
     if plan.release is None:
         raise PlanError("the plan names no release", "say release: {as: NAME}")
-    kept = [spec for spec in plan.checks if plugins.build("checks", spec).needs == "predictions"]
+    asked = {"predictions", "model"} if methods.names == ("distill",) else {"predictions"}
+    kept = [spec for spec in plan.checks if plugins.build("checks", spec).needs in asked]
     by, cuts = _groups(kept)
     gates = {**plan.gates, **cost}
     if by:

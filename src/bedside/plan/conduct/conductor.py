@@ -24,7 +24,7 @@ from bedside.plan.file.yaml_lines import Document
 from bedside.plan.memo.artifacts import get_evidence
 from bedside.plan.memo.memo import Memo
 from bedside.plan.memo.scratch import sweep
-from bedside.plan.memo.sources import source_digests
+from bedside.plan.memo.sources import source_digests, unchanged
 from bedside.plan.release.publish import publish
 
 
@@ -119,7 +119,8 @@ class Conductor:
             return self.work.anew("read", ("cohort",), lambda: actions.read(bench, plan, location, self.base))
         parameters = {**plan.cohort.model_dump(mode="json"), "path": Path(plan.cohort.path).name}
         extra = {}
-        for key, path in actions.reader_paths(plan, self.base).items():
+        named = actions.reader_paths(plan, self.base)
+        for key, path in named.items():
             with self.work.at(("cohort", key)):
                 extra[key] = source_digests(path)
         return self.work.remembered(
@@ -128,7 +129,10 @@ class Conductor:
             ("cohort",),
             parameters,
             {"sources": sources, "extra": extra},
-            lambda: actions.read(bench, plan, location, self.base),
+            lambda: unchanged(
+                lambda: actions.read(bench, plan, location, self.base),
+                {Path(location): sources, **{path: extra[key] for key, path in named.items()}},
+            ),
         )
 
     def _judged(self, digests: tuple[str, ...], *, keeps_rows: bool) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from bedside.cohort import plugins
 from bedside.evidence.estimate import Evidence, Figure, Finding
 from bedside.plan import actions
 from bedside.plan.actions import FINAL, Work
+from bedside.plan.actions.grouping import smallest
 from bedside.plan.file.defaults import baselines, checks_of
 from bedside.plan.file.places import files_named, without_folders
 from bedside.plan.file.plan import Candidate
 from bedside.plan.file.yaml_lines import Path
 from bedside.plan.memo.artifacts import put_evidence
 from bedside.plan.memo.provenance import room_digest
-from bedside.plan.memo.sources import source_digests
+from bedside.plan.memo.sources import source_digests, unchanged
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,8 @@ class Evaluation:
         procedure = plan.model_dump(
             mode="json", include={"model", "steps", "calibrate", "threshold", "search", "split"}
         )
+        # Bands and merged groups follow from all checks that make groups.
+        groups = {"checks": plan.checks, "smallest": smallest(plan)}
         out = []
         for spec in checks_of(plan):
             name = plugins.parse_spec(spec)[0]
@@ -144,7 +147,7 @@ class Evaluation:
                 "check",
                 "checks",
                 ("checks", plan.checks.index(spec)) if spec in plan.checks else ("checks",),
-                {"check": spec, "level": plan.level, "procedure": procedure},
+                {"check": spec, "level": plan.level, "procedure": procedure, "groups": groups},
                 {
                     "cohort": pooled["cohort"],
                     "all": self.cohort,
@@ -178,7 +181,19 @@ class Evaluation:
         path: Path = ("actions", i)
         with self.work.at(path):
             named = files_named("actions", spec)
-            sources = {key: source_digests((self.base / each).resolve()) for key, each in named.items()}
+            places = {key: (self.base / each).resolve() for key, each in named.items()}
+            sources = {key: source_digests(place) for key, place in places.items()}
+        done = partial(
+            actions.act,
+            self.work.bench,
+            self.work.plan,
+            spec,
+            self.base,
+            evaluated=pooled["cohort"],
+            predictions=pooled["predictions"],
+            task=self.split["task"],
+            pipeline=pipeline["pipeline"],
+        )
         return self.work.remembered(
             "act",
             "plan",
@@ -196,16 +211,7 @@ class Evaluation:
                 "task": self.split["task"],
                 "sources": sources,
             },
-            lambda: actions.act(
-                self.work.bench,
-                self.work.plan,
-                spec,
-                self.base,
-                evaluated=pooled["cohort"],
-                predictions=pooled["predictions"],
-                task=self.split["task"],
-                pipeline=pipeline["pipeline"],
-            ),
+            lambda: unchanged(done, {places[key]: sources[key] for key in places}),
             label=f"action {name}",
         )
 

@@ -58,7 +58,12 @@ def write_run(
     atomic_write(folder / "plan.yaml", plan.without_places().to_yaml().encode())
     pieces = [json.loads(store.get(digest)) for digest in made.evidence]
     atomic_write(folder / "evidence.json", json.dumps(pieces, ensure_ascii=False, indent=1).encode())
-    summary = {"format": 1, "facts": dict(facts), "judged": dict(made.judged)}
+    summary = {
+        "format": 1,
+        "facts": dict(facts),
+        "judged": dict(made.judged),
+        "kept": made.pooled["predictions"]["bytes"],
+    }
     atomic_write(folder / "run.json", json.dumps(summary, ensure_ascii=False, indent=1).encode())
     lay_actions(store, made.actions, folder)
     atomic_write(folder / "report.html", store.get(reported["html"]))

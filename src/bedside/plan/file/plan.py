@@ -127,11 +127,13 @@ class Candidate(BaseModel):
 
 
 class ReleaseSpec(_Strict):
-    """Under which name, up to which stage, and whether per-row predictions go along."""
+    """Under which name, up to which stage, whether per-row predictions go along, and the
+    fewest subjects of a group that is named."""
 
     name: Annotated[str, Field(alias="as", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     stage: Stage = "assist"
     rows: bool = True
+    smallest_group: Annotated[int, Field(ge=1, le=100)] = 5
 
 
 class Plan(_Strict):

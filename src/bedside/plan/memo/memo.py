@@ -82,11 +82,17 @@ class Memo:
         if url.startswith("sqlite"):
             sa.event.listen(self._engine, "connect", _durable)
         try:
-            with self._engine.begin() as connection:
-                for table in _tables.sorted_tables:
-                    connection.execute(CreateTable(table, if_not_exists=True))
+            try:
+                self._create()
+            except sa.exc.IntegrityError:
+                self._create()  # on PostgreSQL another process has just made a table, which `if not exists` did not see
         except sa.exc.SQLAlchemyError as error:
             raise _unwritable(error) from None
+
+    def _create(self) -> None:
+        with self._engine.begin() as connection:
+            for table in _tables.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
 
     def do(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -46,7 +47,7 @@ def _digest_of(names: Iterable[str]) -> str:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of bedside, of the libraries it depends on, and of the packages whose plug-ins are installed."""
+    """Versions of Python, bedside, the libraries it depends on, and the packages whose plug-ins are installed."""
     names = {"bedside"}
     for requirement in requires("bedside") or []:
         found = re.match(r"[A-Za-z0-9._-]+", requirement)
@@ -56,13 +57,13 @@ def versions() -> dict[str, str]:
         for point in plugins.catalogue(group).values():
             if point.dist is not None:
                 names.add(point.dist.name.lower())
-    out = {}
+    out = {"python": platform.python_version()}
     for name in sorted(names):
         try:
             out[name] = version(name)
         except PackageNotFoundError:
             continue
-    return out
+    return dict(sorted(out.items()))
 
 
 @cache

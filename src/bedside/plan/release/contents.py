@@ -12,6 +12,7 @@ example.json         one synthetic row
 golden/              up to 256 synthetic rows (32 with images, which are noise) and their predictions
 rows/                test rows under keyed ids: outcome, groups, predictions (left out with `rows: false`)
 actions/             what the actions that the plan names left, each in a folder of its own
+seen.json            a sketch of the development rows, to tell whether local rows are among them
 evidence.json        all evidence, canonical JSON
 card.md              the model card, English and Chinese
 report.html          the report

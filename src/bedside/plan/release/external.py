@@ -7,6 +7,7 @@ it has not seen, so that all are compared on honest ground.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from bedside.models.rows import row_weights
 from bedside.models.task import Classify, Multilabel, Regress, Task
 from bedside.plan.actions import declare_target, doubts_about_identity, refit_on
 from bedside.plan.release.opened import Opened
+from bedside.plan.release.seen import overlap
 
 FOLDS = 5
 UPDATES = ("intercept", "slope", "refit")
@@ -47,10 +49,13 @@ class Validation:
     judgements: tuple[Judgement, ...]
     data: ReportData
 
+    @property
+    def exit_code(self) -> int:
+        """0 when every gate passes on the local data, 3 when one fails or is undecided."""
+        return 0 if all(each.verdict == "pass" for each in self.judgements) else 3
+
     def write(self, folder: Path) -> Path:
         """Write report.html and report.json; returns the page's path."""
-        import json
-
         from bedside.evidence.report import render
 
         make_folder(folder)
@@ -79,6 +84,7 @@ def validate(release: Opened, raw: Cohort, *, seed: int = 0, threads: int = 1, r
     findings = doubts_about_identity(cohort)
     if dropped:
         findings.append(Finding("rows_without_target", "caution", {"rows": dropped, "target": ", ".join(task.targets)}))
+    findings += _development(release, raw)
     updated: dict[str, tuple[Evidence, ...]] = {}
     if _of_two(task) and all(each.binary for each in _of_two(task)):
         for name in UPDATES if refit else UPDATES[:-1]:
@@ -135,6 +141,19 @@ class _Checks:
             reference=reference,
         )
         return tuple(_external(piece, update) for piece in made)
+
+
+def _development(release: Opened, raw: Cohort) -> list[Finding]:
+    """A caution when the local rows are, in whole or in part, those that the release was developed on."""
+    if raw.digest == release.record["facts"]["digests"]["read"]:
+        return [Finding("validated_on_development", "caution", {"percent": 100})]
+    if "seen.json" not in release.files:
+        return [Finding("development_overlap_unknown", "info")]
+    found = overlap(json.loads(release.read("seen.json")), raw)
+    if found is None:
+        return [Finding("development_overlap_unknown", "info")]
+    share, least = found
+    return [Finding("validated_on_development", "caution", {"percent": round(100 * share)})] if least > 0 else []
 
 
 def _external(piece: Evidence, update: str | None) -> Evidence:

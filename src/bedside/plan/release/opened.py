@@ -162,7 +162,7 @@ class Opened:
 
     @property
     def stage(self) -> str:
-        """The stage reached when it was made; approvals may have changed it since (see `approve.stage_now`)."""
+        """The stage reached when it was made; approvals may have changed it since (see `approvals.stage_now`)."""
         return str(self.record["stage"])
 
 

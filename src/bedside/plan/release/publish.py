@@ -16,6 +16,7 @@ from bedside.evidence.ledger import Ledger
 from bedside.evidence.signing import RELEASE_PREDICATE, STATEMENT_PAYLOAD, Statement, sign
 from bedside.models.task import task_from_json
 from bedside.plan.actions.acting import lay_actions
+from bedside.plan.actions.grouping import group_fields, nameable, smallest
 from bedside.plan.actions.made import Made
 from bedside.plan.actions.work import Work
 from bedside.plan.file.defaults import checks_of
@@ -25,7 +26,8 @@ from bedside.plan.release.card import model_card
 from bedside.plan.release.golden import golden_rows
 from bedside.plan.release.layout import LOCAL_KEY, SERVING, SIGNATURE
 from bedside.plan.release.one_row import input_schema, one_row
-from bedside.plan.release.rows import banded, group_fields, k_anonymity, keyed_rows, row_key, row_secret
+from bedside.plan.release.rows import k_anonymity, keyed_rows, row_key, row_secret
+from bedside.plan.release.seen import sketch, sketched
 from bedside.plan.release.serving import write_serving
 
 
@@ -97,7 +99,7 @@ def fill(work: Work, made: Made, facts: Mapping[str, Any], report: str, folder: 
 
     weight = evaluated.schema.one("weight")
     quasi = list(dict.fromkeys([*group_fields(plan, evaluated), *([weight.name] if weight is not None else [])]))
-    shown = banded(plan, evaluated)
+    shown = nameable(plan, evaluated)
     if with_rows:
         make_folder(folder / "rows")
         key = row_key(secret, made.pooled["predictions"]["content"])
@@ -110,6 +112,10 @@ def fill(work: Work, made: Made, facts: Mapping[str, Any], report: str, folder: 
         for name, each in predicted_by.items():
             predictions = get_predictions(bench.store, each["predictions"], made.split["task"])
             contents.write_predictions(folder / "rows", name, predictions, rows["row_id"])
+
+        known = sketch(bench.cohort(made.read["cohort"]), sketched(golden.schema), facts["digests"]["predictions"])
+        if known is not None:
+            atomic_write(folder / "seen.json", contents.pretty(known))
 
     record = {
         "format": 1,
@@ -127,6 +133,7 @@ def fill(work: Work, made: Made, facts: Mapping[str, Any], report: str, folder: 
             "rows": with_rows,
             "fields": [*task.targets, *quasi] if with_rows else [],
             "k_anonymity": k_anonymity(shown, quasi) if with_rows else None,
+            "smallest_group": smallest(plan),
             "model_keeps_rows": pipeline.keeps_rows,
         },
     }

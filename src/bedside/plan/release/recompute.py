@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from bedside.cohort import plugins
 from bedside.evidence.estimate import Estimate, Evidence
 from bedside.evidence.gates import JUDGED_PARTS
 from bedside.plan.actions.acting import place_of
+from bedside.plan.actions.grouping import of_bands
 from bedside.plan.file.defaults import checks_of
 from bedside.plan.memo.artifacts import folder_digest
 from bedside.plan.memo.provenance import versions
@@ -55,6 +55,7 @@ def recompute(release: Opened) -> Answer:
 
     cohort = contents.read_cohort(release.read, "rows/cohort")
     predictions = contents.read_predictions(release.read, "rows/predictions", release.task)
+    groups = [item.name for item in cohort.schema.fields if item.kind != "number"]
     reference = {
         name: contents.read_predictions(release.read, f"rows/reference-{name}", release.task)
         for name in release.record["reference"]
@@ -66,7 +67,7 @@ def recompute(release: Opened) -> Answer:
             as_signed += len(old.estimates)
             continue
         (made,) = run_checks(
-            [_of_bands(spec)],
+            [of_bands(spec, groups)],
             predictions,
             cohort,
             task=release.task,
@@ -123,11 +124,3 @@ def first_difference(again: list[Estimate], stored: list[Estimate], *, same_vers
 def _question(item: Estimate) -> str:
     """What an estimate is of."""
     return json.dumps([item.metric, item.part, item.group, item.at, item.versus], sort_keys=True)
-
-
-def _of_bands(spec: Any) -> Any:
-    """A check's spec as it is put to a release's rows, whose group fields are cut already."""
-    name, parameters = plugins.parse_spec(spec)
-    if "cuts" not in parameters:
-        return spec
-    return {"name": name, **{key: value for key, value in parameters.items() if key != "cuts"}}

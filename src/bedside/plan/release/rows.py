@@ -7,11 +7,9 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from bedside.cohort import plugins
 from bedside.cohort.atomic import atomic_write
 from bedside.cohort.cohort import Cohort
 from bedside.cohort.schema import Field, Schema
@@ -53,38 +51,3 @@ def k_anonymity(cohort: Cohort, fields: Sequence[str]) -> int:
         return 0
     groups = cohort.frame.group_by(list(fields)).agg(pl.col("subject").n_unique())
     return int(groups["subject"].to_numpy().min()) if groups.height else 0
-
-
-def banded(plan: Any, cohort: Cohort) -> Cohort:
-    """The cohort whose numbers that make groups are those groups (an age is its band), so that no row of a release
-    carries the exact value. A field that two checks cut otherwise stays a number."""
-    from bedside.checks.groups import MISSING, grouping
-
-    cuts: dict[str, set[tuple[float, ...] | None]] = {}
-    for spec in plan.checks:
-        check = plugins.build("checks", spec)
-        if check.looks_at == "groups":
-            for name in check.fields(cohort.schema):
-                given = (getattr(check, "cuts", None) or {}).get(name)
-                cuts.setdefault(name, set()).add(None if given is None else tuple(given))
-    columns, fields = {}, []
-    for name, ways in cuts.items():
-        item = cohort.schema[name]
-        if item.kind != "number" or len(ways) > 1:
-            continue
-        made = grouping(cohort, name, ways.pop())
-        labels = [None if label == MISSING else label for (label,) in made.labels]
-        columns[name] = pl.Series(labels, dtype=pl.String).gather(made.codes)
-        levels = tuple(label for label in labels if label is not None)
-        fields.append(Field(name, "ordinal", item.roles, levels=levels))
-    return cohort.with_columns(columns, fields)
-
-
-def group_fields(plan: Any, cohort: Cohort) -> list[str]:
-    """The fields by which the plan's checks make groups."""
-    names: list[str] = []
-    for spec in plan.checks:
-        check = plugins.build("checks", spec)
-        if check.looks_at == "groups":
-            names += check.fields(cohort.schema)
-    return list(dict.fromkeys(names))

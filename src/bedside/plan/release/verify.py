@@ -17,10 +17,11 @@ from bedside.errors import BedsideError, IntegrityError, MissingExtra
 from bedside.evidence.glossary import text
 from bedside.evidence.keys import TrustedKeys
 from bedside.evidence.ledger import GENESIS, Head, Ledger
+from bedside.evidence.signing import Verified
 from bedside.plan.actions.deciding import decide
 from bedside.plan.release import contents
 from bedside.plan.release.answers import Answer, Result
-from bedside.plan.release.approve import Approval, approvals, stage_now
+from bedside.plan.release.approvals import Approval, approvals, stage_now
 from bedside.plan.release.layout import mark_of
 from bedside.plan.release.opened import Opened, open_release
 from bedside.plan.release.recompute import recompute
@@ -40,8 +41,13 @@ class Verification:
         return all(each.result != "fail" for each in self.answers)
 
 
-def verify_release(folder: Path, trusted: TrustedKeys, ledger: Ledger | None = None) -> Verification:
-    """Ask every question; a broken signature or digest ends it, since nothing after it could be believed."""
+def verify_release(
+    folder: Path, trusted: TrustedKeys, ledger: Ledger | None = None, *, load_model: bool | None = None
+) -> Verification:
+    """Ask every question; a broken signature or digest ends it, since nothing after it could be believed.
+
+    The model is loaded, for its golden rows, only when the signer is trusted, or as `load_model` says.
+    """
     try:
         release = open_release(folder, trusted)
         approved = approvals(release, trusted)
@@ -56,8 +62,11 @@ def verify_release(folder: Path, trusted: TrustedKeys, ledger: Ledger | None = N
         answers.append(Answer("verify_signer", "unknown", f"unknown signer ({signer.key_id[:12]})"))
     answers.append(_ask("verify_gates", lambda: _gates(release)))
     answers.append(_ask("verify_recompute", lambda: recompute(release)))
-    answers.append(_ask("verify_golden", lambda: _golden(release)))
-    if release.has_serving:
+    load = signer.trusted if load_model is None else load_model
+    answers.append(_ask("verify_golden", lambda: _golden(release)) if load else _not_loaded("verify_golden", signer))
+    if release.has_serving and not load:
+        answers.append(_not_loaded("verify_serving", signer))
+    elif release.has_serving:
         answers.append(_ask("verify_serving", lambda: _serving(release)))
     answers.append(_ask("verify_stage", lambda: _stage(release, approved, trusted)))
     answers.append(_ledger(release, approved, ledger, trusted))
@@ -88,6 +97,11 @@ def _gates(release: Opened) -> Answer:
     return Answer("verify_gates", "ok", f"{len(judgements)} verdicts and the stage follow from the evidence")
 
 
+def _not_loaded(question: str, signer: Verified) -> Answer:
+    why = "not asked for" if signer.trusted else "the model of an unknown signer is not loaded unless asked"
+    return Answer(question, "unknown", f"{why} (--load-model)")
+
+
 def _golden(release: Opened) -> Answer:
     if release.model_is_graph and not release.signer.trusted:
         return Answer("verify_golden", "unknown", "a graph of an unknown signer is not run")
@@ -101,9 +115,7 @@ def _golden(release: Opened) -> Answer:
 
 
 def _serving(release: Opened) -> Answer:
-    """The serving form's answers to the golden rows; a graph is run only when a trusted key has signed it."""
-    if not release.signer.trusted:
-        return Answer("verify_serving", "unknown", "a graph of an unknown signer is not run")
+    """The serving form's answers to the golden rows."""
     raw = contents.read_cohort(release.read, "golden/inputs")
     kept = contents.read_predictions(release.read, "golden/predictions", release.task)
     worst = largest_difference(release.serving.predict(release.clean(raw)), kept)
@@ -114,6 +126,9 @@ def _serving(release: Opened) -> Answer:
 def _stage(release: Opened, approved: Sequence[Approval], trusted: TrustedKeys) -> Answer:
     overridden = sorted({gate for each in approved for gate in each.overrides})
     told = [str(stage_now(release, trusted)), f"{len(approved)} approvals"]
+    if not release.signer.trusted and stage_now(release, trusted) != release.record["stage"]:
+        told.append(f"it says {release.record['stage']}, which an unknown signer may not")
+    told += [f"approval {each.number} vouches for its signer" for each in approved if each.vouched is not None]
     told += [f"overridden: {', '.join(overridden)}"] if overridden else []
     told += [text("erased_since", "en")] if mark_of(release.folder).exists() else []
     return Answer("verify_stage", "ok", "; ".join(told))

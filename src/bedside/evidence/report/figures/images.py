@@ -14,14 +14,15 @@ from bedside.evidence.report.words import Both, Words, clean
 
 MOST = 24
 SIDE, GAP = 150.0, 18.0
-ACROSS = 4  # pictures in a line
+ACROSS = 6  # pictures in a line
 UNDER = 42.0
+COLON = Both(": ", "：")
 _EMBEDDED = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 
 
 def draw(figure: Figure, words: Words) -> Markup | None:
     """PNG data URIs (axis image), beside each its plain picture (axis plain) where there is one; below them label (y),
-    number (value), and which or how many (x).
+    number (value), which or how many (x), and what is true (truth).
 
     At most 24; anything but an embedded PNG is left out: a report asks nobody for anything.
     """
@@ -45,7 +46,7 @@ def draw(figure: Figure, words: Words) -> Markup | None:
         parts.append(text(x, y + SIDE + 17, label, class_="strong"))
         if said:
             parts.append(text(x + wide, y + SIDE + 17, said, class_="number", anchor="end"))
-        parts.append(text(x, y + SIDE + 33, _which(tidy, i, words), class_="tick"))
+        parts.append(text(x, y + SIDE + 33, shortened(_which(tidy, i, words), wide), class_="tick"))
     shown = len(rows[:MOST])
     lines = -(-shown // across)
     return drawing(min(shown, across) * (wide + GAP) - GAP, lines * (high + GAP) - GAP, *parts)
@@ -56,6 +57,9 @@ def _embedded(cell: Scalar) -> bool:
 
 
 def _which(tidy: Tidy, row: int, words: Words) -> Both:
-    """Which row it is, or of how many images."""
+    """Which row it is, or of how many images, and its truth where that is told."""
     name, cell = tidy.name("x"), clean(tidy.cells("x")[row])
-    return words.maybe(name) + (f" {cell}" if name == "row" else f": {cell}")
+    out = words.maybe(name) + (f" {cell}" if name == "row" else COLON + cell)
+    if tidy.has("truth") and tidy.cells("truth")[row] is not None:
+        out = out + " · " + words.maybe(tidy.name("truth")) + COLON + words.label(tidy.cells("truth")[row])
+    return out
