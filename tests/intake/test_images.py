@@ -210,6 +210,10 @@ def test_real_folders(shared_data: Path) -> None:
         shared_data / "cxr" / "covid_chestxray_cc"
     )
     assert len(covid) == 120 and covid.n_subjects == 67
+    cells, refused = Images(boxes="Annotations", target="cell").read_setting_aside(shared_data / "image" / "bccd")
+    # as counted in the files with grep: <name>…</name>
+    assert dict(cells["cell"].value_counts().iter_rows()) == {"RBC": 4155, "WBC": 372, "Platelets": 361}
+    assert cells.n_subjects == 364 and not refused
 
 
 def mask(path: Path, shape: tuple[int, int] = (6, 9), value: int = 1) -> np.ndarray:

@@ -30,9 +30,9 @@ RULE_SET = [
 ]
 # Smaller than their defaults, so that the suite is quick; each must fit the example.
 SPECS: dict[str, list[tuple[Any, list[str]]]] = {
-    "rules": [({"name": "rules", "rules": RULE_SET}, ["event", "grade", "stay"])],
+    "rules": [({"name": "rules", "rules": RULE_SET}, ["event", "grade", "stay", "labels"])],
     "ebm": [({"name": "ebm", "bags": 2, "interactions": 2, "max_rounds": 300}, ["event", "grade", "stay"])],
-    "random_forest": [({"name": "random_forest", "trees": 40}, ["event", "grade", "stay"])],
+    "random_forest": [({"name": "random_forest", "trees": 40}, ["event", "grade", "stay", "labels"])],
     "mlp": [({"name": "mlp", "hidden": [8], "epochs": 100, "learning_rate": 0.01}, ["event", "grade", "stay"])],
     "sklearn": [
         ("sklearn:sklearn.ensemble.ExtraTreesClassifier", ["event", "grade"]),

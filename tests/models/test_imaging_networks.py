@@ -30,7 +30,9 @@ TINY: dict[str, dict[str, Any]] = {
         "budget": {"epochs": 10},
     },
 }  # fmt: skip
-FULL = {name: {"image": 32, "batch": 8, "budget": {"epochs": 8}} for name in TINY}
+FULL: dict[str, dict[str, Any]] = {name: {**COMMON, "budget": {"epochs": 8}} for name in TINY}
+for _name in ("efficientnet", "mobilenet"):  # 48 images are few for their many normalisations
+    FULL[_name] |= {"learning_rate": 1e-2, "dropout": 0.0, "budget": {"epochs": 16}}
 QUICK = ("describes_itself", "beats_majority", "loads_equal", "same_seed_same_digest", "has_a_network")
 
 

@@ -458,3 +458,8 @@ def test_hostile_names_are_shown_as_text_and_never_become_paths(bedside: Bedside
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(again, sort_keys=False, allow_unicode=True))
     told = bedside("run", tmp_path / "plan.yaml", "--home", home)
     assert told.code == 2 and "\x1b" not in told.err and len(told.err) < 10_000
+
+
+def test_a_table_that_is_not_there_is_said_to_be_missing(bedside: Bedside, tmp_path: Path) -> None:
+    told = bedside("cohort", "show", tmp_path / "gone.csv")
+    assert told.code == 2 and "gone.csv: there is no such file" in told.err.replace("\n", "")

@@ -64,7 +64,7 @@ def test_without_a_session_only_open_routes_answer(pages: Node) -> None:
         assert asked.status_code == 303 and asked.headers["location"] == "/start"
     assert opened == {
         ("GET", "/health"), ("GET", "/ready"), ("POST", "/start"), ("POST", "/login"), ("GET", "/start"),
-        ("GET", "/start/{file}"),
+        ("GET", "/start/{file}"), ("GET", "/v2/health/live"), ("GET", "/v2/health/ready"),
     }  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def nothing_amiss(browser: Browser, node: Node):  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/try", "/models", "/models/linear", "/audit", "/accounts"])
+@pytest.mark.parametrize("path", ["/try", "/models", "/models/linear", "/audit", "/accounts", "/jobs"])
 def test_each_page_in_each_language_and_theme(node: Node, browser: Browser, path: str, lang: str, theme: str) -> None:
     browser.open(f"{node.address}{path}?lang={lang}&theme={theme}")
     if path == "/try":  # it leads on to a release

@@ -46,5 +46,6 @@ def serve(
         tls_cert=tls_cert,
         tls_key=tls_key,
         behind_proxy=behind_proxy,
+        worker=True,
     )
     run_service(open_workspace(home), config, create_app, lambda address: print(f"open     {address}", flush=True))

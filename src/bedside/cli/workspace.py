@@ -54,6 +54,8 @@ def cohort_show(
     from bedside.intake.tables import Tables
 
     place = Path(source)
+    if not place.exists() and ("." in source or "/" in source):  # no digest holds either
+        raise BedsideError(f"{source}: there is no such file", "name a table, or the digest of a stored cohort")
     show_cohort(Tables().read(place) if place.exists() else open_workspace(home).store.get_cohort(source))
 
 

@@ -19,7 +19,7 @@ LABELS = {"train": 0, "tune": 1, "val": 1, "valid": 1, "validation": 1, "test": 
 MOST_CLASSES = 20  # of a field that is balanced together with others
 BINS = 10  # of a numeric target
 ROWS_A_CLASS = 5  # at least, on average, for classes to be named in an error
-WAY_OUT = "collect more subjects, merge rare classes, choose fewer folds or tune: 0, or do not stratify"
+WAY_OUT = "collect more subjects, merge rare classes, choose fewer folds or a smaller tune part, or do not stratify"
 
 
 class Subjects:

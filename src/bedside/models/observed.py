@@ -111,18 +111,21 @@ def outside(cohort: Cohort, observed: Mapping[str, Mapping[str, Any]]) -> pl.Dat
 
     "missing" is said only of a field that training never lacked.
     """
-    pieces = [pl.DataFrame(schema={"row_id": pl.String, "field": pl.String, "why": pl.String})]
+    tests: dict[tuple[str, str], pl.Expr] = {}
     for name, seen in observed.items():
         column = pl.col(name)
-        tests: dict[str, pl.Expr] = {}
         if "quantiles" in seen:
             number = column.to_physical().cast(pl.Float64)
-            tests = {"below": number < seen["low"], "above": number > seen["high"]}
+            tests |= {(name, "below"): number < seen["low"], (name, "above"): number > seen["high"]}
         elif "levels" in seen:
-            tests = {"unseen": ~column.is_in(list(seen["levels"]))}
+            tests[name, "unseen"] = ~column.is_in(list(seen["levels"]))
         if seen["missing"] == 0:
-            tests["missing"] = column.is_null()
-        for why, test in tests.items():
-            rows = cohort.frame.filter(test)["row_id"]
+            tests[name, "missing"] = column.is_null()
+    # All tests in one pass: in service a row is asked at a time, and each pass has its price.
+    flags = cohort.frame.select(test.alias(f"{i}") for i, test in enumerate(tests.values()))
+    pieces = [pl.DataFrame(schema={"row_id": pl.String, "field": pl.String, "why": pl.String})]
+    for (name, why), flag in zip(tests, flags.iter_columns(), strict=True):
+        if flag.any():
+            rows = cohort.frame["row_id"].filter(flag)
             pieces.append(pl.DataFrame({"row_id": rows}).with_columns(field=pl.lit(name), why=pl.lit(why)))
     return pl.concat(pieces)

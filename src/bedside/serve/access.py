@@ -72,6 +72,21 @@ POST   /models/{name}/champion            .       .          .          x       
 POST   /models/{name}/rollback            .       .          .          x         .
 POST   /predict                           .       x          x          .         .
 POST   /try/{digest}                      .       x          x          .         .
+GET    /v2                                x       x          x          x         x
+GET    /v2/health/live                    open
+GET    /v2/health/ready                   open
+GET    /v2/models/{model}                 x       x          x          x         x
+GET    /v2/models/{model}/ready           x       x          x          x         x
+POST   /v2/models/{model}/infer           .       x          x          .         .
+GET    /v2/models/{model}/versions/{version}           x  x  x          x         x
+GET    /v2/models/{model}/versions/{version}/ready     x  x  x          x         x
+POST   /v2/models/{model}/versions/{version}/infer     .  x  x          .         .
+POST   /jobs/batch                        .       x          x          .         .
+POST   /jobs/plan                         .       .          x          .         .
+GET    /jobs.json                         .       x          x          .         x
+GET    /jobs/{job}.json                   .       x          x          .         x
+POST   /jobs/{job}/cancel                 .       x          x          .         x
+GET    /jobs/{job}/result.csv             .       x          x          .         x
 GET    /audit.json                        .       .          .          x         x
 """
 

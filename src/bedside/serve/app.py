@@ -19,7 +19,9 @@ from bedside.serve.access import Guard, check_complete, parse
 from bedside.serve.account_routes import add_account_routes
 from bedside.serve.config import ServeConfig
 from bedside.serve.feedback_routes import add_feedback_routes
+from bedside.serve.job_routes import add_job_routes
 from bedside.serve.limits import BodyLimit
+from bedside.serve.oip import add_inference_routes
 from bedside.serve.problems import Busy, Late, TooMany, misfit, problem, status_of
 from bedside.serve.routes import add_routes
 from bedside.serve.service import Service
@@ -48,6 +50,8 @@ def create_app(
     )
     app.state.service = service
     add_account_routes(app)
+    add_job_routes(app)
+    add_inference_routes(app)
     add_feedback_routes(app)  # before the files of a release, whose route would take its name
     add_routes(app)
     if add is not None:

@@ -36,7 +36,7 @@ class ServeConfig:
 
     `hosts` are further names by which it is called (the Host header must be one of these, the address, or localhost).
     Beyond loopback it must have a certificate (`tls_cert`, `tls_key`), or stand behind a proxy that has one
-    (`behind_proxy`). Raises BedsideError where neither is so.
+    (`behind_proxy`). `worker`: start the process that carries out jobs. Raises BedsideError where neither is so.
     """
 
     host: str = "127.0.0.1"
@@ -45,6 +45,7 @@ class ServeConfig:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     behind_proxy: bool = False
+    worker: bool = False
     session_hours: float = 12.0
     limits: Limits = field(default_factory=Limits)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from bedside.errors import BedsideError, DataError, IntegrityError
+from bedside.errors import BedsideError, DataError, IntegrityError, PlanError
 
 
 class NotThere(DataError):
@@ -46,10 +46,13 @@ def problem(status: int, what: str, way_out: str = "", **headers: str) -> JSONRe
 def status_of(error: BedsideError) -> int:
     """404 what is not there, 422 what does not fit, 503 what could not be recorded, 500 what is damaged here, 409 what
     the rules do not let happen."""
-    for kind, status in ((NotThere, 404), (DataError, 422), (NotRecorded, 503), (IntegrityError, 500)):
-        if isinstance(error, kind):
-            return status
-    return 409
+    if isinstance(error, NotThere):
+        return 404
+    if isinstance(error, DataError | PlanError):
+        return 422
+    if isinstance(error, NotRecorded):
+        return 503
+    return 500 if isinstance(error, IntegrityError) else 409
 
 
 def misfit(errors: Any) -> str:

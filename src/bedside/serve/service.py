@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from bedside.serve.audit import AuditTrail
 from bedside.serve.config import ServeConfig
 from bedside.serve.database import Database
 from bedside.serve.feedback import Feedback
+from bedside.serve.jobs import Jobs
 from bedside.serve.reading import Asked
 from bedside.serve.registry import Registry
 from bedside.serve.served import Served
@@ -31,6 +34,7 @@ from bedside.serve.workers import Workers
 
 Purpose = Literal["predict", "try"]
 LOOK_AGAIN_SECONDS = 2.0
+AUDIT_KEY = "audit.key"
 log = logging.getLogger(__name__)
 
 
@@ -49,16 +53,18 @@ class Service:
         self.workspace, self.config = workspace, config
         self.database = Database(workspace.service_url)
         self.key = load_or_create_key(workspace.keys, LOCAL_KEY)
-        self.audit = AuditTrail(self.database, self.key, secret(workspace, "audit.key"))
+        self.audit = AuditTrail(self.database, self.key, secret(workspace, AUDIT_KEY))
         self.accounts = Accounts(self.database)
         self.sessions = Sessions(self.database, config.session_hours)
         self.feedback = Feedback(self.database, workspace.store)
         self.registry = Registry(workspace, self.database, self.key)
         self.workers = Workers(config.limits)
         self.metrics = Metrics()
+        self.jobs = Jobs(workspace)
         self.ready = False
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
+        self._worker: subprocess.Popen[bytes] | None = None
 
     @property
     def scratch(self) -> Path:
@@ -80,14 +86,25 @@ class Service:
                 log.error("the workspace cannot be looked at", extra={"why": error.what})
             except Exception:  # the next look may be better; what is served stays
                 log.exception("the workspace cannot be looked at")
+            self._keep_worker()
             self._stopping.wait(LOOK_AGAIN_SECONDS)
+
+    def _keep_worker(self) -> None:
+        """Start the worker of jobs, and again when it has died."""
+        if self.config.worker and (self._worker is None or self._worker.poll() is not None):
+            command = [sys.executable, "-m", "bedside.serve.worker", str(self.workspace.home)]
+            self._worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603
 
     def close(self) -> None:
         """Finish what is being answered, write what is to be recorded, let go of the database."""
         self._stopping.set()
         if self._watcher is not None:
             self._watcher.join()
+        if self._worker is not None:
+            self._worker.terminate()  # what it was at is resumed by the next
+            self._worker.wait()
         self.workers.close()
+        self.jobs.close()
         self.audit.close()
         self.database.close()
 
@@ -105,13 +122,13 @@ class Service:
                 "approve it for a higher stage, or try it there",
             )
 
-        def work() -> tuple[Asked, list[dict[str, Any]], list[dict[str, Any]]]:
+        def work() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             asked = read()
             found = inference.answers(served, asked.raw, explained=explained)
-            return asked, found, self._records(caller, served, asked, found, purpose)
+            return found, records(self.audit, caller, served, asked, found, purpose)
 
-        _, found, records = await self.workers.run(work)
-        positions = await asyncio.wrap_future(self.audit.append(records))
+        found, entries = await self.workers.run(work)
+        positions = await asyncio.wrap_future(self.audit.append(entries))
         self.metrics.answers.labels(served.name, served.digest[:12], served.stage).inc(len(found))
         for answer in found:
             for each in answer["outside"]:
@@ -120,31 +137,32 @@ class Service:
         head = {"name": served.name, "digest": served.digest, "stage": served.stage}
         return {"release": head, "request": caller.request, "answers": shown}
 
-    def _records(
-        self, caller: Caller, served: Served, asked: Asked, found: Sequence[Mapping[str, Any]], purpose: Purpose
-    ) -> list[dict[str, Any]]:
-        """The audit rows of answers; nothing in them names the patient or repeats an input."""
-        return [
-            {
-                "kind": purpose,
-                "account": caller.account,
-                "request": caller.request,
-                "release": served.digest,
-                "name": served.name,
-                "stage": served.stage,
-                "subject": None if subject is None else self.audit.pseudonym(subject),
-                "input": self.audit.row_digest(asked.raw, answer["row"]),
-                "row": answer["row"],
-                "prediction": _without_words(answer["prediction"]),
-                "outside": [{"field": each["field"], "why": each["why"]} for each in answer["outside"]],
-            }
-            for answer, subject in zip(found, asked.subjects, strict=True)
-        ]
-
     async def record(self, caller: Caller, kind: str, **said: Any) -> int:
         """One audit row of something done; its position, once it is durable."""
         entry = {"kind": kind, "account": caller.account, "request": caller.request, **said}
         return (await asyncio.wrap_future(self.audit.append([entry])))[0]
+
+
+def records(
+    audit: AuditTrail, caller: Caller, served: Served, asked: Asked, found: Sequence[Mapping[str, Any]], kind: str
+) -> list[dict[str, Any]]:
+    """The audit rows of answers; nothing in them names the patient or repeats an input."""
+    return [
+        {
+            "kind": kind,
+            "account": caller.account,
+            "request": caller.request,
+            "release": served.digest,
+            "name": served.name,
+            "stage": served.stage,
+            "subject": None if subject is None else audit.pseudonym(subject),
+            "input": audit.row_digest(asked.raw, i),
+            "row": answer["row"],
+            "prediction": _without_words(answer["prediction"]),
+            "outside": [{"field": each["field"], "why": each["why"]} for each in answer["outside"]],
+        }
+        for i, (answer, subject) in enumerate(zip(found, asked.subjects, strict=True))
+    ]
 
 
 def _without_words(prediction: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from bedside.serve import routes
 from bedside.serve.access import ROLES
-from bedside.serve.problems import NotThere
+from bedside.serve.problems import Busy, NotThere
 from bedside.serve.routes import service_of
 from bedside.web import form
 from bedside.web.render import MEDIA, environment, page, static_files
@@ -121,6 +121,18 @@ async def audit(request: Request, before: Annotated[int | None, Query(ge=0, le=2
     return page(request, "audit.html.j2", rows=rows, older=older, before=before)
 
 
+async def jobs(request: Request) -> Response:
+    """Batches and plans: what waits, runs and is done."""
+    service, session = service_of(request), request.state.session
+    try:
+        found = await service.workers.run(service.jobs.all)
+    except Busy:  # the worker has not made the database yet
+        found = []
+    seen = [each for each in found if each.account == session.account or "admin" in session.roles]
+    names = [name for name in service.registry.state.names if service.registry.state.find(name).stage != "research"]
+    return page(request, "jobs.html.j2", jobs=seen, names=names, working=service.config.worker)
+
+
 async def accounts(request: Request) -> Response:
     """Who may sign in, as what."""
     service = service_of(request)
@@ -139,6 +151,7 @@ def add_pages(app: FastAPI) -> None:
         ("POST", "/try/{digest}/answer", try_answer),
         ("GET", "/models", models),
         ("GET", "/models/{name}", model),
+        ("GET", "/jobs", jobs),
         ("GET", "/audit", audit),
         ("GET", "/accounts", accounts),
     ):

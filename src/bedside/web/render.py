@@ -22,6 +22,7 @@ from bedside.web.words import TAGS, language_of, theme_of, translate
 PAGES = (
     ("try", "/try", "Try it"),
     ("models", "/models", "Models and releases"),
+    ("jobs", "/jobs", "Jobs"),
     ("audit", "/audit", "Audit"),
     ("accounts", "/accounts", "Accounts"),
 )

@@ -130,7 +130,12 @@ class Opened:
         """Item-scope cleaning replayed."""
         from bedside.prepare.clean import replay
 
-        return replay(raw, json.loads(self.read("clean.json"))["steps"])
+        return replay(raw, self.cleaning)
+
+    @cached_property
+    def cleaning(self) -> list[Any]:
+        """The specs of the item-scope cleaning."""
+        return list(json.loads(self.read("clean.json"))["steps"])
 
     def predict(self, raw: Cohort) -> Predictions:
         """Predictions for raw rows: the very same cleaning, steps, model, calibration and threshold."""

@@ -2,13 +2,13 @@
 const root = document.documentElement;
 const silent = "—";
 
-/** Send JSON with the session's token; the parsed answer, or an Error whose message can be shown. */
-export async function send(path, body) {
+/** Send JSON (or a file of a type) with the session's token; the response, or an Error whose message can be shown. */
+export async function send(path, body, type = "application/json") {
   const token = document.querySelector("meta[name=csrf]")?.content ?? "";
   const response = await fetch(path, {
     method: "POST",
-    headers: { "content-type": "application/json", "x-csrf-token": token },
-    body: JSON.stringify(body),
+    headers: { "content-type": type, "x-csrf-token": token },
+    body: type === "application/json" ? JSON.stringify(body) : body,
   });
   if (response.status === 401) location.assign("/start");
   if (!response.ok) throw new Error(await reason(response));
@@ -62,7 +62,7 @@ const bodies = {
   rollback: (fields) => ({ reason: fields.get("reason") }),
 };
 
-for (const form of document.querySelectorAll("form[data-post]")) {
+for (const form of document.querySelectorAll("form[data-post]:not([data-live] form)")) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     complain(form);

@@ -16,6 +16,7 @@ MOST = 24
 SIDE, GAP = 150.0, 18.0
 ACROSS = 6  # pictures in a line
 UNDER = 42.0
+COLON = Both(": ", "：")
 _EMBEDDED = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 
 
@@ -58,7 +59,7 @@ def _embedded(cell: Scalar) -> bool:
 def _which(tidy: Tidy, row: int, words: Words) -> Both:
     """Which row it is, or of how many images, and its truth where that is told."""
     name, cell = tidy.name("x"), clean(tidy.cells("x")[row])
-    out = words.maybe(name) + (f" {cell}" if name == "row" else f": {cell}")
+    out = words.maybe(name) + (f" {cell}" if name == "row" else COLON + cell)
     if tidy.has("truth") and tidy.cells("truth")[row] is not None:
-        out = out + " · " + words.maybe(tidy.name("truth")) + ": " + words.label(tidy.cells("truth")[row])
+        out = out + " · " + words.maybe(tidy.name("truth")) + COLON + words.label(tidy.cells("truth")[row])
     return out
