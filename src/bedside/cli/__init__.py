@@ -1,7 +1,7 @@
 """`bedside`: one verb a command.
 
 Heavy work is imported inside the verb that needs it, so that `bedside --help` answers at once. Verbs are grouped by
-what they work on: `start`, `intake`, `plans`, `predictions`, `releases`, `service`, `workspace`.
+what they work on: `start`, `intake`, `plans`, `predictions`, `releases`, `service`, `backups`, `workspace`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from bedside.cli import intake, plans, predictions, releases, service, start, workspace
+from bedside.cli import backups, intake, plans, predictions, releases, service, start, workspace
 from bedside.cli.app import app
 from bedside.cli.harmless import harmless
 from bedside.errors import BedsideError
 
-__all__ = ["app", "intake", "main", "plans", "predictions", "releases", "service", "start", "workspace"]
+__all__ = ["app", "backups", "intake", "main", "plans", "predictions", "releases", "service", "start", "workspace"]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Verbs of the service: serve, backup, restore."""
+"""Verbs of the service: serve."""
 
 from __future__ import annotations
 
@@ -49,28 +49,3 @@ def serve(
         worker=True,
     )
     run_service(open_workspace(home), config, create_app, lambda address: print(f"open     {address}", flush=True))
-
-
-@app.command()
-def backup(
-    target: Annotated[Path, typer.Argument(help="The archive to write (tar).")],
-    home: Home = None,
-) -> None:
-    """Write the whole workspace, keys included, into one archive; the service may go on meanwhile."""
-    from bedside.serve.backup import back_up
-
-    print(
-        f"backup   {target}: {back_up(open_workspace(home), target)} files, keys among them: keep it as you keep those"
-    )
-
-
-@app.command()
-def restore(
-    source: Annotated[Path, typer.Argument(help="An archive of `bedside backup`.")],
-    home: Annotated[Path, typer.Option("--home", help="The workspace to make; it must not be there yet.")],
-) -> None:
-    """Make a workspace of a backup, every file checked first; nothing is overwritten."""
-    from bedside.serve.backup import restore as make_again
-
-    print(f"restored {home}: {make_again(source, home)} files")
-    print(f"next     bedside doctor --deep --home {home}")

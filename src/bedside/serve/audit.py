@@ -124,20 +124,8 @@ class AuditTrail:
         return None if row is None else _recorded(row)
 
     def rows(self) -> Iterator[Recorded]:
-        """Every row from the first, each checked against the chain and the seals; raises IntegrityError, naming the
-        index, at the first that was changed or removed. A last commit without its seal was cut short."""
-        previous, index, sealed = GENESIS, 0, True
-        while True:
-            query = sa.select(TABLE).order_by(TABLE.c.position).where(TABLE.c.position >= index).limit(PAGE)
-            with self._database.begin() as connection:
-                page = connection.execute(query).all()
-            for row in page:
-                yield self._checked(row, index, previous)
-                previous, index, sealed = row.hash, index + 1, row.seal is not None
-            if len(page) < PAGE:
-                break
-        if not sealed:
-            raise _broken(index - 1, "ends a commit without its seal: rows after it were removed")
+        """Every row from the first, checked; raises as `checked_rows`."""
+        return checked_rows(self._database, self._key.public)
 
     def verify(self) -> tuple[int, str]:
         """Recompute the whole chain; its length and last hash."""
@@ -145,23 +133,6 @@ class AuditTrail:
         for row in self.rows():
             length, head = row.index + 1, row.hash
         return length, head
-
-    def _checked(self, row: sa.Row[Any], index: int, previous: str) -> Recorded:
-        if row.position != index:
-            raise _broken(index, f"is missing: {row.position} follows")
-        found = _recorded(row)
-        link = (found["format"], found["index"], found["previous"])
-        if sha256_hex(row.body.encode()) != row.hash or link != (FORMAT, index, previous):
-            raise _broken(index, "was changed, or does not follow the one before it")
-        if any(found[name] != getattr(row, name) for name in INDEXED):
-            raise _broken(index, "was changed: its columns are not what its body says")
-        if row.seal is not None:
-            try:
-                public = Ed25519PublicKey.from_public_bytes(self._key.public)
-                public.verify(bytes.fromhex(row.seal), row.hash.encode())
-            except (InvalidSignature, ValueError):
-                raise _broken(index, "has a seal that is not by this workspace's key") from None
-        return found
 
     def _write_all(self) -> None:
         open_ = True
@@ -210,6 +181,41 @@ class AuditTrail:
             except exc.IntegrityError:
                 continue  # another process took these positions
         raise NotRecorded("the audit trail is too busy", "run one service on one database")
+
+
+def checked_rows(database: Database, public: bytes) -> Iterator[Recorded]:
+    """Every row of a trail from the first, each checked against the chain and the seals by the key with these 32 public
+    bytes; raises IntegrityError, naming the index, at the first that was changed or removed. A last commit without its
+    seal was cut short."""
+    previous, index, sealed = GENESIS, 0, True
+    while True:
+        query = sa.select(TABLE).order_by(TABLE.c.position).where(TABLE.c.position >= index).limit(PAGE)
+        with database.begin() as connection:
+            page = connection.execute(query).all()
+        for row in page:
+            yield _checked(row, index, previous, public)
+            previous, index, sealed = row.hash, index + 1, row.seal is not None
+        if len(page) < PAGE:
+            break
+    if not sealed:
+        raise _broken(index - 1, "ends a commit without its seal: rows after it were removed")
+
+
+def _checked(row: sa.Row[Any], index: int, previous: str, public: bytes) -> Recorded:
+    if row.position != index:
+        raise _broken(index, f"is missing: {row.position} follows")
+    found = _recorded(row)
+    link = (found["format"], found["index"], found["previous"])
+    if sha256_hex(row.body.encode()) != row.hash or link != (FORMAT, index, previous):
+        raise _broken(index, "was changed, or does not follow the one before it")
+    if any(found[name] != getattr(row, name) for name in INDEXED):
+        raise _broken(index, "was changed: its columns are not what its body says")
+    if row.seal is not None:
+        try:
+            Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(row.seal), row.hash.encode())
+        except (InvalidSignature, ValueError):
+            raise _broken(index, "has a seal that is not by this workspace's key") from None
+    return found
 
 
 def _plain(value: Any) -> Any:

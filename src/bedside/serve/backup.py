@@ -1,142 +1,262 @@
-"""Backup and restore: a workspace as one archive, whole at one moment, and a workspace made of it again.
+"""Backup and restore of a workspace: a folder that holds all of it but caches and secret keys, by digest.
 
-The databases are copied by SQLite's own online backup, so the service may go on; everything else is written once and
-never changed, or small. Every file is listed with its SHA-256, and a restore that does not find them all so is refused.
-Keys are in it: keep the archive as you keep the keys.
+A backup is taken while the service runs. Databases are copied first (each as it is at one moment, by SQLite's own
+backup), then the files that they name, which are durable before they are named and never changed. `backup.json`
+(format 1) is written last: path → SHA-256 of every file, and the heads of ledger and audit trail. A restore believes
+nothing before digests, chains, seals and releases were found right. Secret keys lie apart, in a file of their own.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import re
+import secrets
 import shutil
 import sqlite3
-import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from pathlib import Path
-from typing import IO
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from bedside.cohort.atomic import make_folder, publish, temporary_file
-from bedside.cohort.digest import canonical_json
+import sqlalchemy as sa
+import yaml
+
+from bedside.cohort.atomic import TEMPORARY, atomic_write, explained, make_folder, sync_folder
+from bedside.cohort.digest import canonical_json, sha256_hex
 from bedside.cohort.workspace import Workspace
-from bedside.errors import BedsideError, DataError, IntegrityError
+from bedside.errors import BedsideError, IntegrityError
+from bedside.evidence.keys import load_or_create_key, trusted_keys
+from bedside.evidence.ledger import Head, Ledger
+from bedside.plan.release.layout import LOCAL_KEY
+from bedside.plan.release.opened import open_release
+from bedside.serve.audit import checked_rows
+from bedside.serve.backup_keys import read_keys
+from bedside.serve.database import Database
 
-LISTING = "backup.json"
 FORMAT = 1
-DATABASES = ("memo.sqlite", "ledger.sqlite", "service.sqlite", "jobs.sqlite")
-KEPT = ("store", "runs", "releases", "keys", "quarantine", "plans", "demo")
-_AGAIN = "take the archive again from where it was kept"
-_NAME = re.compile(r"(?!/)(?:[^/\0]+/)*[^/\0]+")
+MANIFEST = "backup.json"
+DATABASES = ("memo", "ledger", "service", "jobs")
+FOLDERS = ("releases", "runs", "quarantine", "keys/trusted")
+_BLOCK = 1 << 20
 
 
-def back_up(workspace: Workspace, target: Path) -> int:
-    """Write the workspace into an archive (tar); returns how many files. Raises BedsideError where a database or the
-    store lies elsewhere: it is backed up there."""
-    elsewhere = [
-        name for name in ("store", "memo", "ledger", "service", "jobs") if getattr(workspace.config, name) is not None
-    ]
-    if elsewhere:
+@dataclass(frozen=True)
+class Backup:
+    """A backup as it was written or read. `digest` is that of its manifest: who keeps it knows a changed backup.
+
+    `outside` names what lies in no file here (a database server, an object store) and is not in the backup; `damaged`
+    the objects of the store that were not what their digest says and were left out.
+    """
+
+    folder: Path
+    digest: str
+    files: Mapping[str, str]
+    ledger: Head
+    audit: Head
+    key: str
+    outside: Mapping[str, str]
+    damaged: tuple[str, ...]
+
+
+def back_up(workspace: Workspace, folder: Path) -> Backup:
+    """Copy a workspace into a new or empty folder (mode 0700); the service may run meanwhile.
+
+    Raises BedsideError where the folder holds something or cannot be written, IntegrityError where the ledger or the
+    audit trail that was copied is broken.
+    """
+    _refuse_full(folder, "a backup begins in an empty folder: name another")
+    if folder.resolve().is_relative_to(workspace.home.resolve()):
+        raise BedsideError(f"{folder} lies inside the workspace", "name a folder on another disk")
+    files: dict[str, str] = {}
+    damaged: list[str] = []
+    outside = {}
+    with explained(folder), workspace.lock("forget"):
+        make_folder(folder)
+        with workspace.lock("releases"), workspace.lock("approvals"):
+            for name in DATABASES:
+                url = getattr(workspace, f"{name}_url")
+                source = _file_of(url)
+                if source is None:
+                    outside[name] = sa.make_url(url).render_as_string(hide_password=True)
+                elif source.exists():
+                    _copy_database(source, folder / f"{name}.sqlite")
+            files |= _copy_tree(workspace.home, "releases", folder)
+        for place in FOLDERS[1:]:
+            files |= _copy_tree(workspace.home, place, folder)
+        store = _folder_of_store(workspace)
+        if store is None:
+            outside["store"] = workspace.store.url
+        else:
+            for name, digest in _copy_tree(store, ".", folder / "store", skip="tmp").items():
+                if name.startswith("objects/") and digest != PurePosixPath(name).name:
+                    damaged.append(PurePosixPath(name).name)
+                    (folder / "store" / name).unlink()
+                else:
+                    files[f"store/{name}"] = digest
+        config = {name: getattr(workspace.config, name) for name in outside}
+        key = load_or_create_key(workspace.keys, LOCAL_KEY)
+        ledger, audit = _heads(folder, outside, key.public)
+        files |= {each.name: _settled(each) for each in sorted(folder.glob("*.sqlite"))}
+        manifest = {
+            "format": FORMAT,
+            "files": files,
+            "ledger": vars(ledger),
+            "audit": vars(audit),
+            "key": key.key_id,
+            "config": config,
+            "outside": outside,
+            "damaged": damaged,
+        }
+        os.sync()  # all of it at once; a file at a time would take hours
+        data = canonical_json(manifest)
+        atomic_write(folder / MANIFEST, data)
+    return Backup(folder, sha256_hex(data), files, ledger, audit, key.key_id, outside, tuple(damaged))
+
+
+def restore(folder: Path, home: Path, keys: Path, *, passphrase: str | None = None, expect: str = "") -> Backup:
+    """Lay a backup down as a workspace at `home`, which must not be there yet, with the keys of a key file.
+
+    `expect` is the backup's digest as it was printed, or its beginning. Everything is checked beside `home` and gets
+    its name last. Raises IntegrityError where a file, the ledger, the audit trail or a release is not what it was, and
+    BedsideError for keys that are not this workspace's.
+    """
+    _refuse_full(home, "a restore begins in an empty folder: name another --home")
+    backup, config = _read(folder, expect)
+    with explained(home):
+        make_folder(home.absolute().parent)
+        aside = home.absolute().parent / f".{home.name}.restoring-{secrets.token_hex(4)}"
+        aside.mkdir(mode=0o700)
+        try:
+            for name, digest in backup.files.items():
+                if _copy(folder / name, aside / name) != digest:
+                    raise IntegrityError(f"{name} of the backup was changed or damaged", "use another backup")
+            for name, data in read_keys(keys, passphrase).items():
+                atomic_write(aside / "keys" / name, data)
+            if config:
+                atomic_write(aside / "config.yaml", yaml.safe_dump(config).encode())
+            _drill(aside, backup)
+            os.sync()
+            if home.exists():
+                home.rmdir()
+            aside.replace(home)
+            sync_folder(home.absolute().parent)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return backup
+
+
+def _drill(home: Path, backup: Backup) -> None:
+    """What must hold before a restored workspace gets its name: its key, its chains up to the known heads, releases."""
+    key = load_or_create_key(home / "keys", LOCAL_KEY)
+    if key.key_id != backup.key:
+        raise BedsideError("these keys are not those of the workspace that was backed up", "name its own key file")
+    if _heads(home, backup.outside, key.public) != (backup.ledger, backup.audit):
+        raise IntegrityError("ledger or audit trail is not that of the manifest", "use another backup")
+    trusted = trusted_keys(home / "keys")
+    for release in sorted(each for each in (home / "releases").glob("*") if each.is_dir()):
+        open_release(release, trusted)
+
+
+def _heads(home: Path, outside: Mapping[str, str], public: bytes) -> tuple[Head, Head]:
+    """The heads of ledger and audit trail in a folder, each whole chain checked; empty where they lie elsewhere."""
+    ledger = audit = Head(0, "0" * 64)
+    if "ledger" not in outside:
+        ledger = Ledger(f"sqlite:///{home / 'ledger.sqlite'}").verify().head
+    if "service" not in outside and (home / "service.sqlite").exists():
+        with closing(Database(f"sqlite:///{home / 'service.sqlite'}")) as database:
+            for row in checked_rows(database, public):
+                audit = Head(row.index + 1, row.hash)
+    return ledger, audit
+
+
+def _read(folder: Path, expect: str) -> tuple[Backup, dict[str, Any]]:
+    """A backup's manifest and what config.yaml is to say; the names in it stay inside the folder."""
+    try:
+        data = (folder / MANIFEST).read_bytes()
+        told = json.loads(data)
+        if told["format"] != FORMAT:
+            raise IntegrityError(f"{folder / MANIFEST} is of another format", "read it with a newer bedside")
+        digest = sha256_hex(data)
+        ledger, audit = Head(**told["ledger"]), Head(**told["audit"])
+        more = (ledger, audit, told["key"], told["outside"], tuple(told["damaged"]))
+        made = Backup(folder, digest, {str(k): str(v) for k, v in told["files"].items()}, *more)
+        config = {str(k): str(v) for k, v in told["config"].items()}
+    except OSError as error:
         raise BedsideError(
-            f"{', '.join(elsewhere)} lie outside the workspace (config.yaml)", "back them up with their own tools"
-        )
-    if target.exists():
-        raise BedsideError(f"{target} is there already", "name a new file")
-    listing: dict[str, str] = {}
-    with temporary_file(target.resolve().parent) as aside:
-        with tarfile.open(aside, "w") as archive:
-            for name, data in _contents(workspace.home):
-                listing[name] = _add(archive, name, data)
-            _add(archive, LISTING, canonical_json({"format": FORMAT, "files": dict(sorted(listing.items()))}))
-        publish(aside, target.resolve())
-    return len(listing)
+            f"{folder} holds no whole backup: {MANIFEST} cannot be read ({error.strerror})", "name another folder"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise IntegrityError(f"{folder / MANIFEST} is not a backup's manifest", "use another backup") from None
+    if not digest.startswith(expect.lower()):
+        raise IntegrityError(f"this backup has the digest {digest[:16]}…, another was expected", "use another backup")
+    places = ("store", *(f"{name}.sqlite" for name in DATABASES), *FOLDERS)
+    for name in made.files:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not any(path.is_relative_to(place) for place in places):
+            raise IntegrityError(f"the backup names a file that belongs to no workspace: {name[:80]}", "do not use it")
+        if (folder / name).is_symlink():
+            raise IntegrityError(f"{name[:80]} of the backup is a link", "do not use it")
+    return made, config
 
 
-def _contents(home: Path) -> Iterator[tuple[str, bytes | Path]]:
-    """Databases first: what they name was written before, and nothing that is written is taken away but by `forget`."""
-    for name in DATABASES:
-        if (home / name).is_file():
-            yield name, _database(home / name)
-    if (home / "config.yaml").is_file():
-        yield "config.yaml", home / "config.yaml"
-    for folder in KEPT:
-        for path in sorted((home / folder).rglob("*")) if (home / folder).is_dir() else []:
-            if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
-                yield path.relative_to(home).as_posix(), path
+def _copy_database(source: Path, target: Path) -> None:
+    """A SQLite file as it is at one moment."""
+    target.touch(mode=0o600)
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
 
 
-def _database(file: Path) -> bytes:
-    """A database as it is at one moment, though others write to it."""
-    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(":memory:")) as copy:
-        source.backup(copy)
-        return bytes(copy.serialize())
+def _settled(database: Path) -> str:
+    """The digest of a SQLite file once it is one file, without a log beside it."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    with database.open("rb") as made:
+        return hashlib.file_digest(made, "sha256").hexdigest()
 
 
-def _add(archive: tarfile.TarFile, name: str, data: bytes | Path) -> str:
-    """Put a file into the archive; its SHA-256."""
-    item = tarfile.TarInfo(name)
-    item.mode = 0o600
-    with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as stream:
-        digest = _sha256(stream)
-        item.size = stream.tell()
-        stream.seek(0)
-        archive.addfile(item, stream)
-    return digest
+def _copy_tree(root: Path, place: str, target: Path, skip: str = "") -> dict[str, str]:
+    """Copy the plain files below a folder; their digests by relative path. What is being written is left out."""
+    out = {}
+    for name in _names(root, root / place, skip):
+        with suppress(FileNotFoundError):  # a killed or finished run's scratch file, swept meanwhile
+            out[name] = _copy(root / name, target / name)
+    return out
 
 
-def _sha256(stream: IO[bytes]) -> str:
+def _names(root: Path, folder: Path, skip: str) -> Iterator[str]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(root)
+        if path.is_file() and not path.is_symlink() and not path.name.startswith(TEMPORARY) and name.parts[0] != skip:
+            yield name.as_posix()
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copy a file (mode 0600); the SHA-256 of the bytes that were copied."""
     state = hashlib.sha256()
-    while piece := stream.read(1 << 20):
-        state.update(piece)
+    with source.open("rb") as old:
+        make_folder(target.parent)
+        target.touch(mode=0o600, exist_ok=False)
+        with target.open("wb") as new:
+            while block := old.read(_BLOCK):
+                state.update(block)
+                new.write(block)
     return state.hexdigest()
 
 
-def restore(source: Path, home: Path) -> int:
-    """Make a workspace of an archive where there is none; returns how many files.
-
-    Raises BedsideError where one is, IntegrityError where the archive is not, byte for byte, what was written.
-    """
-    if home.exists() and any(home.iterdir()):
-        raise BedsideError(f"{home} is not empty", "restore into a new --home, then move it")
-    try:
-        with tarfile.open(source, "r:") as archive:
-            listing = _listing(archive)
-            checked = [name for name, _ in _members(archive, listing)]
-            if set(checked) != set(listing):
-                raise IntegrityError(f"{source}: {len(set(listing) - set(checked))} files are missing", _AGAIN)
-            for name, stream in _members(archive, listing):
-                make_folder((home / name).parent)
-                with (home / name).open("xb") as written:
-                    (home / name).chmod(0o600)
-                    shutil.copyfileobj(stream, written)
-                    os.fsync(written.fileno())
-    except tarfile.TarError as error:
-        raise DataError(f"{source} cannot be read as a backup: {error}", "name a file of `bedside backup`") from None
-    return len(listing)
+def _file_of(url: str) -> Path | None:
+    """The file of a SQLite URL, or None for a server."""
+    parsed = sa.make_url(url)
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
-def _members(archive: tarfile.TarFile, listing: Mapping[str, str]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Every file but the listing; raises IntegrityError for one that is not, by name and SHA-256, in the listing."""
-    for item in archive:
-        if item.name == LISTING:
-            continue
-        stream = archive.extractfile(item) if item.isfile() else None
-        known = _NAME.fullmatch(item.name) is not None and ".." not in Path(item.name).parts
-        if stream is None or not known or listing.get(item.name) != _sha256(stream):
-            raise IntegrityError(f"{item.name[:200]} in the archive is not what was backed up", _AGAIN)
-        stream.seek(0)
-        yield item.name, stream
+def _folder_of_store(workspace: Workspace) -> Path | None:
+    """The store's local folder, or None where it lies on an object store."""
+    place = workspace.store.path_of("0" * 64)
+    return None if "://" in place else Path(place).parents[2]
 
 
-def _listing(archive: tarfile.TarFile) -> dict[str, str]:
-    try:
-        opened = archive.extractfile(LISTING)
-        data = json.loads(opened.read()) if opened is not None else None
-    except (KeyError, ValueError):
-        data = None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise IntegrityError("the archive has no listing of format 1", "name a file of `bedside backup`")
-    return dict(data["files"])
+def _refuse_full(folder: Path, way_out: str) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BedsideError(f"{folder} holds something already", way_out)
