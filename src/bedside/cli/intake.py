@@ -1,4 +1,4 @@
-"""Verbs on data that comes in: deidentify."""
+"""Verbs on data that comes in: intake, deidentify."""
 
 from __future__ import annotations
 
@@ -11,6 +11,37 @@ from typing import Annotated
 import typer
 
 from bedside.cli.app import Home, app, open_workspace
+
+
+@app.command()
+def intake(
+    source: Annotated[Path, typer.Argument(help="A folder, ZIP, DICOMDIR, table or file.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the cohort: its store, card and evidence.")],
+    reader: Annotated[
+        str | None, typer.Option(help="Which reader (default: by what is there).", show_default=False)
+    ] = None,
+    read: Annotated[
+        list[str] | None,
+        typer.Option(help="How it is to be read, e.g. repair=[tilt] or series=thin_chest_ct; may be repeated."),
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Read data into a cohort, and tell what came in and what was refused.
+
+    Files that cannot be read go to the workspace's quarantine with the reason. Nothing is changed or de-identified.
+    """
+    from bedside.cli.start import pairs
+    from bedside.cli.terminal import show_taken_in
+    from bedside.cohort.quarantine import Quarantine
+    from bedside.prepare.taken_in import take_in
+
+    workspace = open_workspace(home)
+    with _progress("intake") as progress:
+        made = take_in(source, reader, pairs(read or []), progress=progress)
+    quarantine = Quarantine(workspace.quarantine)
+    for each in made.refused:
+        quarantine.put(each)
+    show_taken_in(made, made.write(out))
 
 
 @app.command()

@@ -53,14 +53,14 @@ def init(
 
     wishes = Wishes(target, subject, positive, risk, by, interpretable)
     asked = None if yes or not sys.stdin.isatty() else Terminal()
-    made = write_plan(data, out, wishes, read=_pairs(read or []), ask=asked)
+    made = write_plan(data, out, wishes, read=pairs(read or []), ask=asked)
     print(f"plan     {made.path}")
     for note in made.notes:
         print(f"look at  {note}")
     print(f"next     read it, then: bedside run {made.path}")
 
 
-def _pairs(read: Sequence[str]) -> dict[str, Any]:
+def pairs(read: Sequence[str]) -> dict[str, Any]:
     """`key=value` options; the value is read as YAML, so that false, 3 and [a, b] are what they look like."""
     import yaml
 

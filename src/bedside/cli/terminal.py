@@ -30,6 +30,7 @@ from bedside.plan.release.external import Validation
 from bedside.plan.release.opened import Opened
 from bedside.plan.release.verify import Verification
 from bedside.prepare.deidentify.outcome import Deidentification
+from bedside.prepare.taken_in import TakenIn
 
 MARKS = {"pass": ("✓", "green"), "fail": ("✕", "red"), "not_enough": ("?", "yellow")}
 RESULTS = {"ok": ("✓", "green"), "fail": ("✕", "red"), "unknown": ("?", "yellow")}
@@ -154,6 +155,17 @@ def show_assessment(made: Assessment, page: Path) -> None:
     _findings(console, made.evidence)
     console.print(_text(f"report   {page}"), soft_wrap=True)
     console.print("next     open it in a browser; it needs no network")
+
+
+def show_taken_in(made: TakenIn, page: Path) -> None:
+    """What came in, what was refused and why, and where it lies."""
+    console = _out()
+    console.print(_text(f"{made.cohort!r}"))
+    for reason, count in made.reasons.items():
+        console.print(Text.assemble(("refused: ", "yellow"), _text(f"{count:,} × {reason}")), soft_wrap=True)
+    console.print(_text(f"cohort   {made.cohort.digest} in {page.parent / 'store'}"), soft_wrap=True)
+    console.print(_text(f"report   {page}"), soft_wrap=True)
+    console.print("next     open the report: what came in, field by field")
 
 
 def show_deidentified(made: Deidentification, page: Path) -> None:

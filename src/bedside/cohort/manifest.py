@@ -3,6 +3,8 @@
     {"format": 1, "items": [SHA-256 of each file …], "kind": "image", "media": "image/png",
      "ops": [{"op": "resize", "height": 128, "width": 128, …} …], "shape": [height, width, channels]}
 
+and of a volume, of shape [slices, rows, columns], "geometry": {"affine": …, "spacing": …, "space": "LPS"}
+
 in canonical JSON; the field holds the SHA-256 of these bytes. `ops` are applied to the decoded files in order, when an
 array is asked for (`prepare.arrays`): a step on a file-like field appends one and never rewrites a file.
 """
@@ -27,26 +29,32 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """Digests of the files, their media type, the `shape` of the array after all `ops`, and the ops."""
+    """Digests of the files, their media type, the `shape` of the array after all `ops`, and the ops.
+
+    `geometry` of a volume is where its voxels lie: `affine` (4, 4) from (column, row, slice) to mm, `spacing` (x, y, z)
+    in mm, `space` (LPS), and `frames`, the order of the frames of a single file.
+    """
 
     kind: str
     items: tuple[str, ...]
     media: str
     shape: tuple[int, ...]
     ops: tuple[Mapping[str, Any], ...] = ()
+    geometry: Mapping[str, Any] | None = None
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return canonical_json(
-            {
-                "format": FORMAT,
-                "kind": self.kind,
-                "items": list(self.items),
-                "media": self.media,
-                "shape": list(self.shape),
-                "ops": [dict(op) for op in self.ops],
-            }
-        )
+        """Canonical JSON; `geometry` stands in it only where there is one."""
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "kind": self.kind,
+            "items": list(self.items),
+            "media": self.media,
+            "shape": list(self.shape),
+            "ops": [dict(op) for op in self.ops],
+        }
+        if self.geometry is not None:
+            content["geometry"] = dict(self.geometry)
+        return canonical_json(content)
 
     @property
     def digest(self) -> str:
@@ -66,6 +74,7 @@ class Manifest:
                 str(held["media"]),
                 tuple(int(each) for each in held["shape"]),
                 tuple(dict(each) for each in held["ops"]),
+                None if held.get("geometry") is None else dict(held["geometry"]),
             )
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(

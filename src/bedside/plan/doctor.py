@@ -31,6 +31,7 @@ EXTRAS = {
     "explain": "SHAP explanations",
     "tune": "hyper-parameter search",
     "imaging": "images: reading PNG, JPEG, TIFF and DICOM, and training networks",
+    "dicom": "DICOM objects: reading every transfer syntax, de-identifying them",
     "onnx": "answers of a network without torch (ONNX Runtime)",
     "pandas": "cohorts from pandas data frames",
     "serve": "the clinical node: inference, access, audit over HTTP",

@@ -34,7 +34,9 @@ def test_planted_identities_are_gone_and_the_rest_is_there(profile: Profile) -> 
     assert leak is not None and right is not None
     # None of 3689 is the least whose Clopper-Pearson bound is below 0.001.
     assert leak.value == 0 and leak.n_rows is not None and leak.n_rows > 3700
-    assert right.value == 1 and right.n_rows is not None and right.n_rows > 7000
+    assert right.value == 1 and right.n_rows is not None and right.n_rows > 10_000
+    kept = evidence.find("deid_kept_share", at=ALL)
+    assert kept is not None and kept.value == 1 and kept.n_rows is not None and kept.n_rows > 3000
     assert [each.verdict for each in judgements(evidence)] == ["pass", "pass"]
 
 

@@ -10,7 +10,7 @@ from bedside.errors import DataError
 from bedside.evidence.estimate import Evidence, Scalar
 from bedside.evidence.gates import Judgement, StageDecision
 
-ReportKind = Literal["run", "assess", "validate", "compare", "deidentify"]
+ReportKind = Literal["run", "assess", "validate", "compare", "deidentify", "intake"]
 FORMAT = 1
 
 

@@ -6,11 +6,21 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+
+from bedside.errors import MissingExtra
+
+
+def needed() -> None:
+    """Raise MissingExtra where pydicom is not installed."""
+    if find_spec("pydicom") is None:
+        raise MissingExtra("dicom", "a DICOM file")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Within it, pydicom reads, converts and writes without a word and without refusing a value's form."""
+    needed()
     from pydicom import config
 
     logger = logging.getLogger("pydicom")

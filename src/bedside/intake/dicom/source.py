@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bedside.errors import DataError
+from bedside.intake.dicom.quiet import needed, quiet
 from bedside.intake.image_files import inside, listing
 
 LARGEST = 4 << 30  # bytes of one file
@@ -142,11 +143,13 @@ def _members(place: Path) -> Iterator[Entry]:
 
 def _referenced(place: Path) -> Iterator[Entry]:
     """The files that the records of a DICOMDIR name (PS3.10 section 8), in its folder whatever the letters' case."""
+    needed()
     import pydicom
 
     try:
-        records = pydicom.dcmread(io.BytesIO(place.read_bytes())).DirectoryRecordSequence
-        ids = [record.ReferencedFileID for record in records if "ReferencedFileID" in record]
+        with quiet():
+            records = pydicom.dcmread(io.BytesIO(place.read_bytes())).DirectoryRecordSequence
+            ids = [record.ReferencedFileID for record in records if "ReferencedFileID" in record]
     except Exception as error:  # whatever pydicom raises for hostile bytes
         raise DataError(f"{place}: the DICOMDIR is damaged: {type(error).__name__}", "give its folder") from None
     there = {name.lower(): name for name in listing(place.parent)}

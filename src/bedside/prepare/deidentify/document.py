@@ -7,6 +7,7 @@ it, it is written again as it should have been, and the same walk follows.
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections import Counter
@@ -23,6 +24,7 @@ IMPLEMENTATION = b"2.25.221798045212409367265104613741036402497"
 DICOMDIR = "1.2.840.10008.1.3.10"
 MOST_INFLATED = 1 << 30
 _WHOLE = "fetch the file again from its source"
+_SYNTAX = re.compile(r"1\.2\.840\.10008\.1\.2(?:\.[0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def _opened(view: memoryview) -> tuple[str, memoryview]:
         if number == 0x0010:
             syntax = bytes(view[start : start + length]).rstrip(b"\0 ").decode("latin-1")
         at = start + length
-    if not syntax.startswith("1.2.840.10008.1.2"):
+    if not _SYNTAX.fullmatch(syntax):
         raise Odd("no transfer syntax of the standard")
     body = view[at:]
     if syntax == DEFLATED:
@@ -154,9 +156,9 @@ def _normalised(view: memoryview) -> tuple[memoryview, Encoding, str]:
     from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_dataset
 
-    if bytes(view[128:132]) == b"DICM" and DEFLATED.encode() in bytes(view[132:1024]):
-        view = memoryview(_reinflated(view))
     try:
+        if bytes(view[128:132]) == b"DICM" and DEFLATED.encode() in bytes(view[132:1024]):
+            view = memoryview(_reinflated(view))
         with quiet():
             dataset = pydicom.dcmread(io.BytesIO(view), force=True)
             implicit, little = dataset.original_encoding
@@ -175,6 +177,8 @@ def _normalised(view: memoryview) -> tuple[memoryview, Encoding, str]:
         syntax = BIG
     elif not syntax or syntax in (IMPLICIT, BIG, DEFLATED):
         syntax = EXPLICIT
+    elif not _SYNTAX.fullmatch(syntax):
+        raise DataError("the transfer syntax is none of the standard", _WHOLE)
     return memoryview(out.getvalue()), Encoding(False, not little), syntax
 
 

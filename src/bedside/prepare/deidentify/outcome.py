@@ -14,6 +14,7 @@ from bedside.evidence.estimate import Evidence, join
 from bedside.evidence.gates import Judgement
 from bedside.evidence.report.data import ReportData
 from bedside.evidence.report.page import render
+from bedside.intake.dicom.quiet import needed
 from bedside.intake.dicom.source import entries
 from bedside.prepare.deidentify.apply import Applier
 from bedside.prepare.deidentify.batch import Done, deidentify_files
@@ -60,6 +61,7 @@ def deidentify_source(
     """
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{out} lies inside {source}", "write the new files elsewhere with -o")
+    needed()
     applier = Applier(profile, Pseudonyms(key))
     done = deidentify_files(entries(source), out, profile, key, workers=workers, progress=progress)
     if not done.files:

@@ -22,6 +22,8 @@ PLACES = ("top", "nested", "deep")
 NEST = 0x00081115  # Referenced Series Sequence: kept, so its items must be looked into
 PRIVATE_GROUP = 0x0099
 _CT = "1.2.840.10008.5.1.4.1.1.2"
+_EXPLANATION = 0x00283003  # LUT Explanation: free text that is kept
+_NEUTRAL = {"DS": "2.5", "IS": "12", "CS": "CHEST", "SH": "B30F", "LO": "STANDARD", "FD": 0.75, "FL": 0.5, "US": 7}
 _SKIPPED = {NEST, 0x00080016, 0x00080018}
 
 
@@ -125,10 +127,27 @@ def _plant(dataset: Any, profile: Profile, who: _Who) -> None:
             dataset.add_new(tag, "SQ", [item])
         elif (value := who.value(vr, tag, own=profile.rule(tag).action != "K")) is not None:
             dataset.add_new(tag, vr, value)
-    dataset.RescaleSlope, dataset.SliceThickness, dataset.BodyPartExamined = "2.5", "1.25", "CHEST"
+    for tag in _kept(profile):
+        vr = str(DicomDictionary[tag][0])
+        dataset.add_new(tag, vr, _NEUTRAL[vr])
     block = dataset.private_block(PRIVATE_GROUP, "WHO KNOWS", create=True)
     block.add_new(0x01, "LO", f"{who.family} {who.number}")
     block.add_new(0x02, "SQ", [Dataset()])
+
+
+def _kept(profile: Profile) -> list[int]:
+    """Attributes of acquisition and image that the table does not name and that say nothing of a person."""
+    from pydicom.datadict import DicomDictionary
+
+    return [
+        tag
+        for tag, entry in DicomDictionary.items()
+        if tag >> 16 in (0x0018, 0x0028)
+        and str(entry[0]) in _NEUTRAL
+        and tag not in profile.table
+        and tag not in (_EXPLANATION, 0x00280303)
+        and not entry[3]
+    ]
 
 
 def _judged(applier: Applier, who: _Who, before: Any, after: Any, made: bytes) -> Iterator[Fate]:
@@ -157,12 +176,12 @@ def _judged(applier: Applier, who: _Who, before: Any, after: Any, made: bytes) -
 
 def _fate(applier: Applier, who: _Who, place: str, old: Any, new: Any, letter: str, words: list[bytes]) -> Fate:
     tag, value = int(old.tag), old.value
-    if tag == 0x00283003:
+    if tag == _EXPLANATION:
         return Fate(place, tag, letter, new is not None, _says(new and new.value, words))
     if letter == "K":
         if old.VR == "SQ":
-            leaked = _says(new and new.value, words)
-            return Fate(place, tag, letter, new is not None and not leaked, leaked)
+            named = _says(new and new.value, words)
+            return Fate(place, tag, letter, new is not None and not named, named)
         return Fate(place, tag, letter, new is not None and new.value == value, None)
     leaked: bool | None = None
     if old.VR not in ("DS", "IS", "AS"):
