@@ -29,7 +29,8 @@ class OfName:
     @property
     def drifting(self) -> list[tuple[str, int]]:
         """Fields outside what training showed in at least one answer of twenty."""
-        return [(name, n) for name, n in self.unusual.most_common(5) if n >= UNUSUAL_SHARE * self.answers]
+        ordered = sorted(self.unusual.items(), key=lambda each: (-each[1], each[0]))[:5]
+        return [(name, n) for name, n in ordered if n >= UNUSUAL_SHARE * self.answers]
 
 
 @dataclass(frozen=True)
