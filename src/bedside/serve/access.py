@@ -88,6 +88,7 @@ GET    /jobs/{job}.json                   .       x          x          .       
 POST   /jobs/{job}/cancel                 .       x          x          .         x
 GET    /jobs/{job}/result.csv             .       x          x          .         x
 GET    /audit.json                        .       .          .          x         x
+GET    /audit.csv                         .       .          .          x         x
 """
 
 

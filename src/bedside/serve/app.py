@@ -18,6 +18,7 @@ from bedside.serve import access
 from bedside.serve.access import Guard, check_complete, parse
 from bedside.serve.account_routes import add_account_routes
 from bedside.serve.config import ServeConfig
+from bedside.serve.export import audit_csv
 from bedside.serve.feedback_routes import add_feedback_routes
 from bedside.serve.job_routes import add_job_routes
 from bedside.serve.limits import BodyLimit
@@ -54,6 +55,7 @@ def create_app(
     add_inference_routes(app)
     add_feedback_routes(app)  # before the files of a release, whose route would take its name
     add_routes(app)
+    app.add_api_route("/audit.csv", audit_csv, methods=["GET"])
     if add is not None:
         add(app)
     permissions = parse(access.TABLE) | (parse(table) if table is not None else {})
