@@ -64,6 +64,7 @@ GET    /openapi.json                      x       x          x          x       
 GET    /releases                          x       x          x          x         x
 GET    /releases/{digest}                 x       x          x          x         x
 GET    /releases/{digest}/{file}          x       x          x          x         x
+GET    /releases/{digest}/drift.json      .       .          x          x         x
 POST   /releases/{digest}/stage           .       .          .          x         .
 POST   /answers/{position}/feedback       .       x          x          .         .
 GET    /releases/{digest}/feedback.json   .       .          x          x         .

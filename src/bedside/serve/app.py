@@ -22,6 +22,7 @@ from bedside.serve.export import audit_csv
 from bedside.serve.feedback_routes import add_feedback_routes
 from bedside.serve.job_routes import add_job_routes
 from bedside.serve.limits import BodyLimit
+from bedside.serve.monitor.route import drift
 from bedside.serve.oip import add_inference_routes
 from bedside.serve.problems import Busy, Late, TooMany, misfit, problem, status_of
 from bedside.serve.routes import add_routes
@@ -54,6 +55,7 @@ def create_app(
     add_job_routes(app)
     add_inference_routes(app)
     add_feedback_routes(app)  # before the files of a release, whose route would take its name
+    app.add_api_route("/releases/{digest}/drift.json", drift, methods=["GET"])
     add_routes(app)
     app.add_api_route("/audit.csv", audit_csv, methods=["GET"])
     if add is not None:
