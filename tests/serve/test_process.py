@@ -94,14 +94,27 @@ def test_it_answers_tables_and_images_and_loads_neither_torch_nor_shap(home: Pat
     assert process.wait(SECONDS) in (0, -signal.SIGTERM)
 
 
-def test_killed_under_load_no_answer_is_missing_from_the_audit_trail(home: Path) -> None:
-    """kill −9 while eight callers ask: every answer that came is in the trail, which is whole, and it starts again."""
+def cpu_seconds(process: subprocess.Popen[str]) -> float:
+    """The processor time a process has taken so far."""
+    user, system = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processor time is read from /proc")
+@pytest.mark.parametrize(
+    "kills", [1, pytest.param(50 if os.environ.get("BEDSIDE_SOAK") else 5, marks=pytest.mark.slow)]
+)
+def test_killed_under_load_no_answer_is_missing_from_the_audit_trail(home: Path, kills: int) -> None:
+    """kill −9 while eight callers ask: every answer that came is in the trail, which is whole, and it is ready again in
+    less than six seconds (of its own processor's time always, by the clock at best: others may load this machine)."""
     answered: list[int] = []
-    kills = 50 if os.environ.get("BEDSIDE_SOAK") else 1
+    starts: list[tuple[float, float]] = []
     for kill in range(kills):
+        began = time.monotonic()
         process = serve(home)
         address, token = address_of(process)
         wait_ready(address)
+        starts.append((time.monotonic() - began, cpu_seconds(process)))
         with signed_in(address, token) as caller:
             digest = caller.get("/releases").json()["names"]["trees"]["champion"]
             row = caller.get(f"/releases/{digest}").json()["example"]
@@ -136,3 +149,6 @@ def test_killed_under_load_no_answer_is_missing_from_the_audit_trail(home: Path)
     database.close()
     assert len(answered) >= 15 * kills and len(answered) == len(set(answered))
     assert set(answered) <= recorded
+    print("seconds until ready again (clock, processor):", [(round(wall, 2), round(cpu, 2)) for wall, cpu in starts])
+    if kills > 1:
+        assert min(wall for wall, _ in starts) < 6 and max(cpu for _, cpu in starts) < 6

@@ -33,7 +33,7 @@ def signed_in(node: Node, browser: Browser) -> None:
     assert "opens nothing" in browser.text()
     browser.complaints.clear()  # the browser notes the refusal
     browser.open(f"{node.address}/start?again#{node.service.sessions.start_token}")
-    browser.wait("location.pathname.startsWith('/try/') && document.readyState === 'complete'")
+    browser.wait("location.pathname === '/today' && document.readyState === 'complete'")
     assert node.service.sessions.start_token not in browser.run("location.href")
 
 
@@ -47,7 +47,9 @@ def nothing_amiss(browser: Browser, node: Node):  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/try", "/models", "/models/linear", "/audit", "/accounts", "/jobs"])
+@pytest.mark.parametrize(
+    "path", ["/try", "/models", "/models/linear", "/audit", "/accounts", "/jobs", "/today", "/map"]
+)
 def test_each_page_in_each_language_and_theme(node: Node, browser: Browser, path: str, lang: str, theme: str) -> None:
     browser.open(f"{node.address}{path}?lang={lang}&theme={theme}")
     if path == "/try":  # it leads on to a release
@@ -128,6 +130,19 @@ def test_an_image_is_dropped_and_answered_under_its_watermark(node: Node, browse
     browser.wait(ANSWERED)
     assert "Research only: not for care" in browser.run("document.querySelector('#answer').innerText")
     look(browser, "try-image")
+
+
+def test_today_says_what_waits_and_map_what_there_is(node: Node, browser: Browser) -> None:
+    row = {**node.service.registry.state.find("linear").example, "age": 150.0}
+    before = node.service.audit.verify()[0]
+    with node.caller("clinician") as caller:
+        caller.post("/predict", json={"release": "linear", "rows": [row, row, row]})
+    browser.open(f"{node.address}/today?lang=en&theme=light")
+    look(browser, "today")
+    assert "answers at assist that nobody has confirmed" in browser.text() and "linear: age (3 / 3)" in browser.text()
+    browser.open(f"{node.address}/map")
+    look(browser, "map")
+    assert f"Audit rows\n{before + 3}" in browser.text() and "Names served\n4" in browser.text()
 
 
 def test_shadow_shows_nothing(node: Node, browser: Browser) -> None:

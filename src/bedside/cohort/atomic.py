@@ -54,7 +54,7 @@ def sync_folder(folder: Path) -> None:
 def temporary_file(folder: Path) -> Iterator[Path]:
     """A new empty file (mode 0600) in `folder` to write to and `publish`; removed if it is still there at the end."""
     make_folder(folder)
-    path, handle = _locked_file(folder)
+    path, handle = locked_file(folder)
     try:
         yield path
     finally:
@@ -63,7 +63,8 @@ def temporary_file(folder: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def _locked_file(folder: Path) -> tuple[Path, int]:
+def locked_file(folder: Path) -> tuple[Path, int]:
+    """A new empty file (mode 0600) in a folder, and the handle that holds it against `sweep_temporaries`."""
     while True:
         path = folder / f"{TEMPORARY}{secrets.token_hex(8)}"
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)

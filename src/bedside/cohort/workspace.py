@@ -24,13 +24,14 @@ _CACHES = {"NUMBA_CACHE_DIR": "numba", "MPLCONFIGDIR": "matplotlib"}
 
 @dataclass(frozen=True)
 class Config:
-    """What config.yaml may say: where store (fsspec URL), memo, ledger and the service's database (SQLAlchemy URLs)
-    lie; None: in the home."""
+    """What config.yaml may say: where store (fsspec URL), memo, ledger, the service's database and its jobs
+    (SQLAlchemy URLs) lie; None: in the home."""
 
     store: str | None = None
     memo: str | None = None
     ledger: str | None = None
     service: str | None = None
+    jobs: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> Config:
@@ -83,7 +84,7 @@ class Workspace:
         self.memo_url = self.config.memo or f"sqlite:///{self.home / 'memo.sqlite'}"
         self.ledger_url = self.config.ledger or f"sqlite:///{self.home / 'ledger.sqlite'}"
         self.service_url = self.config.service or f"sqlite:///{self.home / 'service.sqlite'}"
-        self.jobs_url = f"sqlite:///{self.home / 'jobs.sqlite'}"
+        self.jobs_url = self.config.jobs or f"sqlite:///{self.home / 'jobs.sqlite'}"
         place = self.config.store or "store"
         self.store = Store(place if "://" in place else self.home / Path(place).expanduser())
         for variable, name in _CACHES.items():

@@ -64,6 +64,7 @@ GET    /openapi.json                      x       x          x          x       
 GET    /releases                          x       x          x          x         x
 GET    /releases/{digest}                 x       x          x          x         x
 GET    /releases/{digest}/{file}          x       x          x          x         x
+GET    /releases/{digest}/drift.json      .       .          x          x         x
 POST   /releases/{digest}/stage           .       .          .          x         .
 POST   /answers/{position}/feedback       .       x          x          .         .
 GET    /releases/{digest}/feedback.json   .       .          x          x         .
@@ -88,6 +89,7 @@ GET    /jobs/{job}.json                   .       x          x          .       
 POST   /jobs/{job}/cancel                 .       x          x          .         x
 GET    /jobs/{job}/result.csv             .       x          x          .         x
 GET    /audit.json                        .       .          .          x         x
+GET    /audit.csv                         .       .          .          x         x
 """
 
 

@@ -18,9 +18,11 @@ from bedside.serve import access
 from bedside.serve.access import Guard, check_complete, parse
 from bedside.serve.account_routes import add_account_routes
 from bedside.serve.config import ServeConfig
+from bedside.serve.export import audit_csv
 from bedside.serve.feedback_routes import add_feedback_routes
 from bedside.serve.job_routes import add_job_routes
 from bedside.serve.limits import BodyLimit
+from bedside.serve.monitor.route import drift
 from bedside.serve.oip import add_inference_routes
 from bedside.serve.problems import Busy, Late, TooMany, misfit, problem, status_of
 from bedside.serve.routes import add_routes
@@ -53,7 +55,9 @@ def create_app(
     add_job_routes(app)
     add_inference_routes(app)
     add_feedback_routes(app)  # before the files of a release, whose route would take its name
+    app.add_api_route("/releases/{digest}/drift.json", drift, methods=["GET"])
     add_routes(app)
+    app.add_api_route("/audit.csv", audit_csv, methods=["GET"])
     if add is not None:
         add(app)
     permissions = parse(access.TABLE) | (parse(table) if table is not None else {})

@@ -21,6 +21,8 @@ GET    /try/{digest}                      .       x          x          .       
 POST   /try/{digest}/answer               .       x          x          .         .
 GET    /models                            x       x          x          x         x
 GET    /models/{name}                     x       x          x          x         x
+GET    /today                             x       x          x          x         x
+GET    /map                               x       x          x          x         x
 GET    /jobs                              .       x          x          .         x
 GET    /accounts                          .       .          .          .         x
 GET    /audit                             .       .          .          x         x

@@ -12,8 +12,8 @@ from bedside.serve import routes
 from bedside.serve.access import ROLES
 from bedside.serve.problems import Busy, NotThere
 from bedside.serve.routes import service_of
-from bedside.web import form
-from bedside.web.render import MEDIA, environment, page, static_files
+from bedside.web import form, overview
+from bedside.web.render import MEDIA, environment, page, shown_pages, static_files
 from bedside.web.words import language_of
 
 START_FILES = ("style.css", "start.js", "page.js")
@@ -22,11 +22,24 @@ SHOWN_FIRST = ("autonomous", "assist", "research", "shadow")
 
 
 async def home(request: Request) -> Response:
-    """The first page that the reader may see."""
-    roles = request.state.session.roles
-    permissions = request.app.state.permissions
-    first = next(path for path in ("/try", "/models") if permissions["GET", path].roles & roles)
-    return RedirectResponse(first, 303)
+    """The first page: what came in, what needs a person, what drifts."""
+    return RedirectResponse("/today", 303)
+
+
+async def today(request: Request) -> Response:
+    """The last 24 hours at a glance."""
+    service, session = service_of(request), request.state.session
+    everybody = bool(session.roles & {"scientist", "approver", "admin"})
+    found = await service.workers.run(lambda: overview.today(service, session.account, everybody=everybody))
+    may_try = bool(request.app.state.permissions["GET", "/try/{digest}"].roles & session.roles)
+    return page(request, "today.html.j2", day=found, may_try=may_try)
+
+
+async def map_(request: Request) -> Response:
+    """The layers of the system as boxes: what runs in each, and where its evidence stands."""
+    service = service_of(request)
+    found = await service.workers.run(lambda: overview.layers(service))
+    return page(request, "map.html.j2", layers=found, pages_open={path for _, path, _ in shown_pages(request)})
 
 
 async def start(request: Request) -> Response:
@@ -151,6 +164,8 @@ def add_pages(app: FastAPI) -> None:
         ("POST", "/try/{digest}/answer", try_answer),
         ("GET", "/models", models),
         ("GET", "/models/{name}", model),
+        ("GET", "/today", today),
+        ("GET", "/map", map_),
         ("GET", "/jobs", jobs),
         ("GET", "/audit", audit),
         ("GET", "/accounts", accounts),

@@ -20,10 +20,12 @@ from bedside.serve.config import ServeConfig
 from bedside.web.words import TAGS, language_of, theme_of, translate
 
 PAGES = (
+    ("today", "/today", "Today"),
     ("try", "/try", "Try it"),
     ("models", "/models", "Models and releases"),
     ("jobs", "/jobs", "Jobs"),
     ("audit", "/audit", "Audit"),
+    ("map", "/map", "Map"),
     ("accounts", "/accounts", "Accounts"),
 )
 YEAR = 365 * 24 * 3600
@@ -96,21 +98,24 @@ def version_of_files() -> str:
     return state.hexdigest()[:12]
 
 
+def shown_pages(request: Request) -> list[tuple[str, str, str]]:
+    """The pages that the reader may see: key, path, title."""
+    session = getattr(request.state, "session", None)
+    if session is None:
+        return []
+    permissions = request.app.state.permissions
+    return [each for each in PAGES if permissions["GET", each[1]].roles & session.roles]
+
+
 def page(request: Request, template: str, status: int = 200, /, **values: Any) -> HTMLResponse:
     """A page for the reader who asks; the language and theme that the address asks for are kept in cookies."""
     lang, theme = language_of(request), theme_of(request)
     session = getattr(request.state, "session", None)
-    permissions = request.app.state.permissions
-    shown = [
-        (key, path, title)
-        for key, path, title in PAGES
-        if session is not None and permissions["GET", path].roles & session.roles
-    ]
     view = {
         "tag": TAGS[lang],
         "theme": theme,
         "session": session,
-        "pages": shown,
+        "pages": shown_pages(request),
         "here": request.url.path,
         "files": version_of_files(),
         **values,

@@ -7,7 +7,8 @@ ValueError with the reason why nothing can be known; it never returns a nan. `ME
 `ranking` AUROC and paired differences · `precision_recall` average precision · `calls` sensitivity and its kin ·
 `binary` Brier and log loss · `calibration`, `calibration_curve`, `calibration_error` · `utility` decision curves ·
 `multiclass` · `regression` · `proportions` Wilson and its kin · `bootstrap`, `ranked_bootstrap` · `samplesize` ·
-`multiplicity` · `panel` all of one event's metrics, overall and by group, over one sort.
+`multiplicity` · `drift` ·
+`panel` all of one event's metrics, overall and by group, over one sort.
 """
 
 from bedside.evidence.metrics.interval import METHODS, Interval, Refused

@@ -86,6 +86,11 @@ METHODS: dict[str, tuple[Scale | Literal["score"], str]] = {
     "sandwich_draws_clustered": ("plain", "The same with sandwich variance by subject"),
     "bootstrap_subject": ("plain", "Percentiles over bootstrap samples of subjects"),
     "woodruff": ("plain", "Woodruff's interval of a quantile (1952) by inverting a Wilson interval"),
+    "dkw": ("plain", "Dvoretzky-Kiefer-Wolfowitz bounds of two distribution functions (Massart 1990)"),
+    "noncentral_chi_square": (
+        "plain",
+        "Interval of a noncentrality by inverting the noncentral chi-square distribution (Smithson 2003)",
+    ),
     "no_variation": ("logit", "All rows agree: bound from the Wilson interval of the share of rows that agree"),
 }
 

@@ -97,10 +97,14 @@ def entries(source: Path | str) -> list[Entry]:
 
 def is_candidate(entry: Entry) -> bool:
     """Whether a file means to be DICOM: by its prefix, its suffix, or without either by its first element's group."""
-    head = entry.head()
-    if head[128:132] == b"DICM" or PurePosixPath(entry.name).suffix.lower() in SUFFIXES:
+    return means_dicom(entry.name, entry.head())
+
+
+def means_dicom(name: str, head: bytes | memoryview) -> bool:
+    """The same by the name and the first bytes."""
+    if head[128:132] == b"DICM" or PurePosixPath(name).suffix.lower() in SUFFIXES:
         return True
-    return not PurePosixPath(entry.name).suffix and head[:2] in (b"\x08\0", b"\x02\0", b"\0\x08", b"\0\x02")
+    return not PurePosixPath(name).suffix and head[:2] in (b"\x08\0", b"\x02\0", b"\0\x08", b"\0\x02")
 
 
 def is_dicomdir(data: bytes) -> bool:

@@ -6,13 +6,13 @@ import json
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 
 from bedside.prepare.deidentify.elements import LONG, Buffer, Element, Encoding, Odd
-from bedside.prepare.deidentify.profile import CODES, CONTENT, Profile
+from bedside.prepare.deidentify.profile import CODES, CONTENT, Profile, Rule
 from bedside.prepare.deidentify.pseudonyms import Pseudonyms
 from bedside.prepare.deidentify.values import cleaned, dummy, pattern_of, shifted, words_of
 
@@ -20,6 +20,8 @@ PATIENT_NAME, PATIENT_ID, STUDY_UID = 0x00100010, 0x00100020, 0x0020000D
 # Who the patient is, and what else of the header must not turn up in its free text.
 NAMES = frozenset({PATIENT_NAME, 0x00080090, 0x00081050, 0x00081070, 0x00101001, 0x00101005, 0x00101060, 0x00321032})
 IDENTIFIERS = NAMES | {PATIENT_ID, 0x00080050, 0x00080080, 0x00080081, 0x00101000, 0x00101040, 0x00102154}
+_WHO = IDENTIFIERS | {STUDY_UID}
+_REMEMBERED = 1000
 _METHOD = {0x00120062, 0x00120063, 0x00120064, 0x00280303}
 _TEXT = frozenset({"LO", "SH", "ST", "LT", "UT", "UC"})
 _NUMERIC = frozenset({"DS", "IS", "FD", "FL", "US", "SS", "UL", "SL"})
@@ -46,23 +48,22 @@ class Applied:
     uids: dict[int, str] = field(default_factory=dict)
 
 
-def subject_of(data: Buffer, elements: list[Element], profile: Profile, pseudonyms: Pseudonyms) -> Subject:
-    """The patient of a data set: by Patient ID, without one by name, without either each study stands for itself."""
-    values = {each.tag: bytes(data[each.value : each.end]) for each in elements if each.tag in IDENTIFIERS}
-    study = next((bytes(data[each.value : each.end]) for each in elements if each.tag == STUDY_UID), b"")
+def subject_of(values: Mapping[int, bytes], profile: Profile, pseudonyms: Pseudonyms) -> Subject:
+    """The patient of a data set, from its values of `IDENTIFIERS` and its Study Instance UID: by Patient ID, without
+    one by name, without either each study stands for itself."""
     identity = next(
         (
             kind + plain
-            for kind, tag in ((b"id:", PATIENT_ID), (b"name:", PATIENT_NAME))
+            for kind, tag in ((b"id:", PATIENT_ID), (b"name:", PATIENT_NAME), (b"study:", STUDY_UID))
             if (plain := values.get(tag, b"").strip(b" \0"))
         ),
-        b"study:" + study.strip(b" \0"),
+        b"nobody",
     )
     pseudonym = pseudonyms.patient(identity)
     own = pattern_of(
         word
         for tag, value in values.items()
-        if profile.rule(tag).action != "K"
+        if tag != STUDY_UID and profile.rule(tag).action != "K"
         for word in (words_of(value) if tag in NAMES else [value.strip(b" \0")])
     )
     return Subject(pseudonym, pseudonyms.days(pseudonym), own)
@@ -75,23 +76,45 @@ class Applier:
     def __init__(self, profile: Profile, pseudonyms: Pseudonyms) -> None:
         self.profile = profile
         self.pseudonyms = pseudonyms
-        self._safe_private = "safe_private" in profile.retain
+        self.known: dict[int, Rule] = {}
+        self._subjects: dict[tuple[tuple[int, bytes], ...], Subject] = {}
+        self._statements: dict[Encoding, list[tuple[int, bytes]]] = {}
+        self.keeps_private = "safe_private" in profile.retain
 
     def apply(self, data: Buffer, elements: list[Element], encoding: Encoding, *, strict: bool) -> Applied:
         """The new data set of these elements."""
-        subject = subject_of(data, elements, self.profile, self.pseudonyms)
+        subject = self._subject(data, elements)
         work = _Work(self, data, encoding, subject, strict)
         made = Applied([], work.done, subject, work.uids)
-        pending = list(self._statement(work))
+        if encoding not in self._statements:
+            self._statements[encoding] = list(self._statement(work))
+        pending = self._statements[encoding][:]
+        private = 0
         for each in elements:
-            while pending and pending[0][0] < each.tag:
+            tag = each.tag
+            if tag & 0x10000:  # an odd group
+                private += 1
+                continue
+            while pending and pending[0][0] < tag:
                 made.parts.append(pending.pop(0)[1])
-            if each.tag not in _METHOD:
+            if tag not in _METHOD:
                 work.element(each, made.parts, top=True)
+        work.done["private"] += private
         made.parts += [part for _, part in pending]
-        if self._safe_private:
+        if self.keeps_private:
             work.private(elements, made.parts)
         return made
+
+    def _subject(self, data: Buffer, elements: list[Element]) -> Subject:
+        """The patient of a data set; recent ones are remembered, since a series has many."""
+        values = {each.tag: bytes(data[each.value : each.end]) for each in elements if each.tag in _WHO}
+        key = tuple(values.items())
+        found = self._subjects.get(key)
+        if found is None:
+            if len(self._subjects) >= _REMEMBERED:
+                self._subjects.clear()
+            found = self._subjects[key] = subject_of(values, self.profile, self.pseudonyms)
+        return found
 
     def _statement(self, work: _Work) -> Iterator[tuple[int, bytes]]:
         """What PS3.15 E.1.1 asks to be said of the object: that, how and by which options identity was removed."""
@@ -112,9 +135,9 @@ class _Work:
     """One data set on its way."""
 
     def __init__(self, applier: Applier, data: Buffer, encoding: Encoding, subject: Subject, strict: bool) -> None:
-        self.profile, self.pseudonyms = applier.profile, applier.pseudonyms
+        self.profile, self.pseudonyms, self._known = applier.profile, applier.pseudonyms, applier.known
         self.data, self.encoding, self.subject, self.strict = data, encoding, subject, strict
-        self.safe = applier._safe_private
+        self.safe = applier.keeps_private
         self.done: Counter[str] = Counter()
         self.uids: dict[int, str] = {}
         order = ">" if encoding.big else "<"
@@ -125,10 +148,12 @@ class _Work:
     def element(self, each: Element, out: list[Buffer], *, top: bool = False) -> None:
         """Append what stands for one element, if anything does."""
         tag = each.tag
-        if tag >> 16 & 1:
+        if tag & 0x10000:  # an odd group
             self.done["private"] += 1
             return
-        rule = self.profile.rule(tag)
+        rule = self._known.get(tag)
+        if rule is None:
+            rule = self._known[tag] = self.profile.rule(tag)
         action = rule.action
         if action == "X":
             self.done["X"] += 1

@@ -16,11 +16,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bedside.cohort.atomic import explained, make_folder, temporary_file
+from bedside.cohort.atomic import explained, locked_file, make_folder
 from bedside.cohort.digest import sha256_hex
 from bedside.cohort.quarantine import Refused
 from bedside.errors import DataError
-from bedside.intake.dicom.source import Entry, is_candidate
+from bedside.intake.dicom.source import Entry, means_dicom
 from bedside.prepare.deidentify.apply import Applier
 from bedside.prepare.deidentify.document import Deidentified, deidentify
 from bedside.prepare.deidentify.profile import Profile
@@ -118,11 +118,12 @@ def _chunk(chunk: _Chunk) -> Done:
     applier = _appliers.setdefault((chunk.profile, chunk.key), Applier(chunk.profile, Pseudonyms(chunk.key)))
     done = Done()
     for position, entry in enumerate(chunk.files, start=chunk.first):
-        if not is_candidate(entry):
-            done.passed_over += 1
-            continue
         try:
-            made = deidentify(entry.buffer(), applier)
+            data = entry.buffer()
+            if not means_dicom(entry.name, data[:264]):
+                done.passed_over += 1
+                continue
+            made = deidentify(data, applier)
             path = chunk.root.joinpath(*(safe_name(each) for each in (made.pseudonym, made.study, made.series)))
             new = write(path / f"{safe_name(made.instance)}.dcm", made)
         except DataError as error:
@@ -153,19 +154,24 @@ def write(path: Path, made: Deidentified) -> bool:
     Raises DataError when another object of the same SOP Instance UID is there.
     """
     with explained(path):
-        make_folder(path.parent)
-        with temporary_file(path.parent) as aside:
-            with aside.open("wb", buffering=1 << 16) as stream:
+        try:
+            aside, handle = locked_file(path.parent)
+        except FileNotFoundError:
+            make_folder(path.parent)
+            aside, handle = locked_file(path.parent)
+        try:
+            with open(handle, "wb", buffering=1 << 16, closefd=False) as stream:  # a handle has no path
                 stream.writelines(made.parts)
-            try:
-                os.link(aside, path)
-            except FileExistsError:
-                if path.read_bytes() == made.to_bytes():
-                    return False
-                raise DataError(
-                    "another object with the same SOP Instance UID was written before",
-                    "find out which of the two is right",
-                ) from None
+            os.link(aside, path)
+        except FileExistsError:
+            if path.read_bytes() == made.to_bytes():
+                return False
+            raise DataError(
+                "another object with the same SOP Instance UID was written before", "find out which of the two is right"
+            ) from None
+        finally:
+            aside.unlink()
+            os.close(handle)
     return True
 
 

@@ -53,16 +53,19 @@ def deidentify(data: Buffer, applier: Applier) -> Deidentified:
     try:
         syntax, body = _opened(view)
         encoding = Encoding(syntax == IMPLICIT, syntax == BIG)
-        elements = Walker(body, encoding).walk()
+        walker = Walker(body, encoding, applier.keeps_private)
+        elements = walker.walk()
         made = applier.apply(body, elements, encoding, strict=True)
     except Odd:
         slow = True
         body, encoding, syntax = _normalised(view)
         try:
-            elements = Walker(body, encoding).walk()
+            walker = Walker(body, encoding, applier.keeps_private)
+            elements = walker.walk()
             made = applier.apply(body, elements, encoding, strict=False)
         except Odd as odd:
             raise DataError(f"this is no DICOM data set that can be read: {odd}", _WHOLE) from None
+    made.done["private"] += walker.skipped
     plain = {
         each.tag: bytes(body[each.value : each.end]).strip(b"\0 ").decode("latin-1")
         for each in elements

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from bedside.errors import DataError
@@ -16,6 +17,7 @@ VRS = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
 )
 LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_KNOWN = {code: (code.decode(), code in LONG) for code in VRS}
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXELS = 0x7FE00010
@@ -52,10 +54,15 @@ class Element(NamedTuple):
 
 @dataclass
 class Walker:
-    """Walks the data set in a buffer. `vr_of` tells a tag's VR under implicit syntax (None: unknown)."""
+    """Walks the data set in a buffer; under implicit syntax the standard's dictionary tells the VR.
+
+    Without `private`, elements of odd groups are checked and counted in `skipped`, not given.
+    """
 
     data: Buffer
     encoding: Encoding
+    private: bool = True
+    skipped: int = 0
 
     def __post_init__(self) -> None:
         order = ">" if self.encoding.big else "<"
@@ -75,54 +82,65 @@ class Walker:
         if depth > DEEPEST:
             raise DataError(f"sequences are nested deeper than {DEEPEST}", "no real object is; ask who made the file")
         out: list[Element] = []
-        last = -1
+        # Names close at hand: this loop runs for every element of every file.
+        data, head, long, new, keep = self.data, self._head, self._long, tuple.__new__, out.append
+        skipping, skipped, last = not self.private, 0, -1
         while at < end:
             if at + 8 > end:
                 raise _cut(at)
-            group, number, vr, length = self._head(self.data, at)
+            group, number, vr, length = head(data, at)
             tag = group << 16 | number
             if tag == ITEM_END and delimited:
+                self._count(len(out), skipped)
                 return out, at + 8
             if tag <= last:
                 raise Odd(f"the tag ({group:04x},{number:04x}) does not rise")
             if group == 0xFFFE:
                 raise Odd("an item stands where an element should")
             last = tag
-            self._left -= 1
-            if self._left < 0:
-                raise DataError(f"more than {MOST_ELEMENTS:,} elements", "no real object has them")
             start = at
+            at += 8
             if implicit:
-                (length,) = self._long(self.data, at + 4)
+                (length,) = long(data, start + 4)
                 name = _implicit_vr(tag)
-                at += 8
-            elif vr in LONG:
-                if at + 12 > end:
-                    raise _cut(at)
-                (length,) = self._long(self.data, at + 8)
-                name = vr.decode()
-                at += 12
-            elif vr in VRS:
-                name = vr.decode()
-                at += 8
             else:
-                raise Odd(f"({group:04x},{number:04x}) has no VR of the standard")
+                known = _KNOWN.get(vr)
+                if known is None:
+                    raise Odd(f"({group:04x},{number:04x}) has no VR of the standard")
+                name, is_long = known
+                if is_long:
+                    if start + 12 > end:
+                        raise _cut(start)
+                    (length,) = long(data, start + 8)
+                    at += 4
             if name == "SQ" or (length == UNDEFINED and not (tag == PIXELS and name in ("OB", "OW"))):
                 items, stop = self._items(at, end, length, implicit or name == "UN", depth + 1)
-                out.append(Element(tag, name, start, at, stop, items))
+                keep(new(Element, (tag, name, start, at, stop, items)))
                 at = stop
             elif length == UNDEFINED:
                 stop = self._fragments(at, end)
-                out.append(Element(tag, name, start, at, stop, None))
+                keep(new(Element, (tag, name, start, at, stop, None)))
                 at = stop
             else:
-                if at + length > end:
+                stop = at + length
+                if stop > end:
                     raise _cut(start)
-                out.append(Element(tag, name, start, at, at + length, None))
-                at += length
+                if group & 1 and skipping:
+                    skipped += 1
+                    at = stop
+                    continue
+                keep(new(Element, (tag, name, start, at, stop, None)))
+                at = stop
+        self._count(len(out), skipped)
         if delimited:
             raise _cut(at)
         return out, at
+
+    def _count(self, kept: int, skipped: int) -> None:
+        self.skipped += skipped
+        self._left -= kept
+        if self._left < 0:
+            raise DataError(f"more than {MOST_ELEMENTS:,} elements", "no real object has them")
 
     def _items(self, at: int, end: int, length: int, implicit: bool, depth: int) -> tuple[list[list[Element]], int]:
         undefined = length == UNDEFINED
@@ -162,6 +180,7 @@ class Walker:
         raise _cut(at)
 
 
+@lru_cache(maxsize=1 << 16)
 def _implicit_vr(tag: int) -> str:
     from pydicom.datadict import DicomDictionary
 
