@@ -7,6 +7,8 @@ import io
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,3 +164,14 @@ def test_no_cell_of_a_result_is_a_formula() -> None:
     assert cells[1].startswith("'+1") and cells[head.index("call")] == "'@SUM(A1)"
     assert cells[head.index("outside")] == "'-x y" and cells[head.index("threshold")] == "-0.5", "a number stays one"
     assert not any(cell.startswith(("=", "+", "@", "\t")) for cell in [*head, *cells])
+
+
+def test_a_worker_ends_when_the_service_that_started_it_has_gone(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "bedside.serve.worker",
+        str(tmp_path),
+        "1",
+    ]  # started by a process that is not ours
+    assert subprocess.run(command, timeout=SECONDS, check=False).returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import subprocess
 import sys
@@ -92,7 +93,7 @@ class Service:
     def _keep_worker(self) -> None:
         """Start the worker of jobs, and again when it has died."""
         if self.config.worker and (self._worker is None or self._worker.poll() is not None):
-            command = [sys.executable, "-m", "bedside.serve.worker", str(self.workspace.home)]
+            command = [sys.executable, "-m", "bedside.serve.worker", str(self.workspace.home), str(os.getpid())]
             self._worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603
 
     def close(self) -> None:

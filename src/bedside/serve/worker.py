@@ -1,7 +1,8 @@
 """The worker: carries out the jobs of a workspace, one at a time, in a process of its own that may load anything.
 
-`python -m bedside.serve.worker HOME` runs until SIGTERM. A lock file lets only one run; the service starts one and
-starts it again when it dies. What a worker had not recorded as done is done again, so every step may be repeated.
+`python -m bedside.serve.worker HOME PARENT` runs until SIGTERM, or until the process PARENT is gone. A lock file lets
+only one run; the service starts one and starts it again when it dies. What a worker had not recorded as done is done
+again, so every step may be repeated.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ log = logging.getLogger("bedside.serve.worker")
 WATCH_SECONDS = 1.0
 
 
-def work(workspace: Workspace) -> None:
-    """Carry out jobs until SIGTERM or until who started this has gone."""
+def work(workspace: Workspace, parent: int) -> None:
+    """Carry out jobs until SIGTERM or until `parent`, the process that started this, has gone."""
     from dbos import DBOS, DBOSPortableJSONSerializer
 
     DBOS(
@@ -83,11 +84,11 @@ def work(workspace: Workspace) -> None:
 
     DBOS.launch()
     DBOS.register_queue(jobs.QUEUE, global_concurrency=1, polling_interval_sec=0.3)
-    parent, stop = os.getppid(), threading.Event()
+    stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     while not stop.wait(WATCH_SECONDS):
-        if os.getppid() != parent:  # the service was killed: the next one starts its own worker
+        if os.getppid() != parent:  # the service was killed, maybe before this began: the next one starts its own
             break
     os._exit(0)  # what runs is resumed by the next worker
 
@@ -97,7 +98,7 @@ def main() -> None:
     configure_logging(logging.WARNING)
     workspace = Workspace(Path(sys.argv[1]))
     with alone(workspace.home / ".worker.lock"):
-        work(workspace)
+        work(workspace, int(sys.argv[2]))
 
 
 if __name__ == "__main__":
