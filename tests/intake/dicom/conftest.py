@@ -12,6 +12,8 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from bedside.intake.dicom.quiet import quiet
+
 Make = Callable[..., bytes]
 
 
@@ -45,13 +47,14 @@ def one_slice(z: float = 0.0, number: int = 1, **values: Any) -> bytes:
     dataset.ImagePositionPatient = [float(f"{each:.6f}") for each in np.array([10.0, -20.0, 30.0]) + normal * z]
     pixels = np.arange(35, dtype="<i2") + 100 * number
     dataset.PixelData = pixels.tobytes()
-    for name, value in values.items():
-        if value is None:
-            delattr(dataset, name)
-        else:
-            setattr(dataset, name, value)
     stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
+    with quiet():
+        for name, value in values.items():
+            if value is None:
+                delattr(dataset, name)
+            else:
+                setattr(dataset, name, value)
+        dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
 
 

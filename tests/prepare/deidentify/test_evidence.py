@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from typer.testing import CliRunner
@@ -88,6 +90,23 @@ def test_the_rescan_finds_what_was_left(tmp_path: Path) -> None:
     ((entry, after, _),) = done.sample
     assert not any(rescan(entry, after, Profile()))
     assert sum(rescan(entry, source, Profile())) > 5  # the old file in the new one's place
+
+
+@pytest.mark.slow
+def test_several_processes_do_what_one_does(tmp_path: Path) -> None:
+    data = (ct(tmp_path / "in") / "Doe_Jane.dcm").read_bytes()
+    uid = pydicom.dcmread(io.BytesIO(data)).SOPInstanceUID.encode()
+    for i in range(40):
+        (tmp_path / "in" / f"{i}.dcm").write_bytes(data.replace(uid, uid[:-2] + f"{i + 10}".encode()))
+    files = [Entry(path, path.name) for path in sorted((tmp_path / "in").iterdir())]
+    seen: list[tuple[int, int]] = []
+    many = deidentify_files(
+        files, tmp_path / "many", Profile(), KEY, workers=2, progress=lambda done, total: seen.append((done, total))
+    )
+    one = deidentify_files(files, tmp_path / "one", Profile(), KEY)
+    made = [{path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.dcm")} for name in ("many", "one")]
+    assert made[0] == made[1] and many.files == one.files == 41 and many.values == one.values
+    assert seen == [(16, 41), (32, 41), (41, 41)]
 
 
 def test_a_zip_with_hostile_names_is_refused(tmp_path: Path) -> None:

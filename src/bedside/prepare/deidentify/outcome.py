@@ -74,8 +74,8 @@ def deidentify_source(
     judged = tuple(judgements(evidence))
     facts = [
         ("deid_dates", profile.dates),
-        ("deid_retain", profile.retain or "deid_option_none"),
-        ("deid_clean", profile.clean or "deid_option_none"),
+        ("deid_retain", profile.retain or "none"),
+        ("deid_clean", profile.clean or "none"),
         ("deid_key", applier.pseudonyms.fingerprint),
     ]
     return Deidentification(done, evidence, judged, ReportData("DICOM", "deidentify", facts, (evidence,), judged))
