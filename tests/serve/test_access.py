@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -120,6 +121,17 @@ def test_every_answer_carries_the_policies(pages: Node) -> None:
             assert "unsafe" not in headers["content-security-policy"]
             assert headers["x-content-type-options"] == "nosniff"
         assert caller.get("/models").headers["cache-control"] == "no-store"
+
+
+def test_the_openapi_document_is_whole(pages: Node) -> None:
+    with pages.caller("viewer") as caller:
+        document = caller.get("/openapi.json").json()
+    assert {"/predict", "/jobs/batch", "/answers/{position}/feedback"} <= set(document["paths"])
+    assert "/today" not in document["paths"], "pages are for people"
+    for name in re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', json.dumps(document)):
+        assert name in document["components"]["schemas"], name
+    question = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert {"release", "row", "rows", "explain"} == set(question["properties"])
 
 
 def test_static_names_are_names_and_not_paths(pages: Node) -> None:

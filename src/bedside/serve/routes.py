@@ -318,7 +318,7 @@ def add_routes(app: FastAPI) -> None:
         ("GET", "/audit.json", audit),
     ):
         app.add_api_route(path, endpoint, methods=[method])
-    row = {"schema": {"$ref": "#/components/schemas/Rows"}}
+    row = {"schema": Rows.model_json_schema()}
     binary = {"schema": {"type": "string", "format": "binary"}}
     body = {JSON_BODY: row, "text/csv": binary, "image/png": binary}
     app.add_api_route("/predict", predict, methods=["POST"], openapi_extra={"requestBody": {"content": body}})
