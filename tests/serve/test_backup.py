@@ -51,6 +51,9 @@ def taken(releases: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     home = Path(shutil.copytree(releases, place / "home"))
     workspace, config = Workspace(home), ServeConfig(port=0)
     workspace.store.put_cohort(COHORT)
+    (home / "plans" / "7").mkdir(parents=True)
+    (home / "plans" / "7" / "plan.yaml").write_text("plan: 1")
+    (home / "cache" / "large").write_bytes(b"can be made again")
     answered: list[int] = []
     stop = threading.Event()
     with running(create_app(workspace, config), config) as node, node.caller("clinician") as caller:
@@ -90,6 +93,8 @@ def test_the_drill_ledger_trail_store_and_a_release_are_as_they_were(taken: Take
     assert taken.answered <= {row.index for row in rows if row["kind"] == "predict"}
     assert (made.audit.length, made.audit.hash) == (len(rows), rows[-1].hash)
     assert workspace.store.get_cohort(COHORT.digest).frame.equals(COHORT.frame)
+    assert (workspace.home / "plans" / "7" / "plan.yaml").read_text() == "plan: 1", "what a job was given"
+    assert list(workspace.cache.iterdir()) == []
     release = next(each for each in sorted(workspace.releases.iterdir()) if each.name.startswith("linear"))
     found = verify_release(release, trusted_keys(workspace.keys), ledger)
     assert found.ok and {each.question for each in found.answers if each.result == "unknown"} == set()
@@ -151,7 +156,9 @@ def test_a_trail_rewritten_with_its_digests_still_breaks_its_chain(
         restore(folder, tmp_path / "new", taken.keys, expect=taken.backup.digest)
 
 
-@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "keys/local.pem", "config.yaml", "releases/../../x"])
+@pytest.mark.parametrize(
+    "name", ["../outside", "/etc/passwd", "keys/local.pem", "config.yaml", "releases/../../x", ".x/y", "."]
+)
 def test_a_manifest_writes_nowhere_but_into_the_workspace(taken: Taken, tmp_path: Path, name: str) -> None:
     folder = copy_of(taken, tmp_path / "backup")
     told = json.loads((folder / "backup.json").read_bytes())

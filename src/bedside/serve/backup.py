@@ -38,7 +38,8 @@ from bedside.serve.database import Database
 FORMAT = 1
 MANIFEST = "backup.json"
 DATABASES = ("memo", "ledger", "service", "jobs")
-FOLDERS = ("releases", "runs", "quarantine", "keys/trusted")
+ELSEWHERE = ("cache", "keys", "store", "releases")  # folders of the home that are not copied as they stand
+TRUSTED = "keys/trusted"
 _BLOCK = 1 << 20
 
 
@@ -83,9 +84,11 @@ def back_up(workspace: Workspace, folder: Path) -> Backup:
                 elif source.exists():
                     _copy_database(source, folder / f"{name}.sqlite")
             files |= _copy_tree(workspace.home, "releases", folder)
-        for place in FOLDERS[1:]:
-            files |= _copy_tree(workspace.home, place, folder)
         store = _folder_of_store(workspace)
+        for place in sorted(each for each in workspace.home.iterdir() if each.is_dir() and not each.is_symlink()):
+            if place.name not in ELSEWHERE and not place.name.startswith(".") and place != store:
+                files |= _copy_tree(workspace.home, place.name, folder)
+        files |= _copy_tree(workspace.home, TRUSTED, folder)
         if store is None:
             outside["store"] = workspace.store.url
         else:
@@ -191,14 +194,21 @@ def _read(folder: Path, expect: str) -> tuple[Backup, dict[str, Any]]:
         raise IntegrityError(f"{folder / MANIFEST} is not a backup's manifest", "use another backup") from None
     if not digest.startswith(expect.lower()):
         raise IntegrityError(f"this backup has the digest {digest[:16]}…, another was expected", "use another backup")
-    places = ("store", *(f"{name}.sqlite" for name in DATABASES), *FOLDERS)
     for name in made.files:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or not any(path.is_relative_to(place) for place in places):
+        if not _belongs(PurePosixPath(name)):
             raise IntegrityError(f"the backup names a file that belongs to no workspace: {name[:80]}", "do not use it")
         if (folder / name).is_symlink():
             raise IntegrityError(f"{name[:80]} of the backup is a link", "do not use it")
     return made, config
+
+
+def _belongs(path: PurePosixPath) -> bool:
+    """Whether a restore may write this: a database, or a file inside a folder that a backup copies."""
+    if not path.parts or path.is_absolute() or ".." in path.parts or path.parts[0].startswith("."):
+        return False
+    if len(path.parts) == 1:
+        return path.suffix == ".sqlite" and path.stem in DATABASES
+    return path.parts[0] not in ("cache", "keys") or path.is_relative_to(TRUSTED)
 
 
 def _copy_database(source: Path, target: Path) -> None:
