@@ -104,6 +104,8 @@ def cpu_seconds(process: subprocess.Popen[str]) -> float:
 @pytest.mark.parametrize(
     "kills", [1, pytest.param(50 if os.environ.get("BEDSIDE_SOAK") else 5, marks=pytest.mark.slow)]
 )
+@pytest.mark.soak
+@pytest.mark.timeout(0 if os.environ.get("BEDSIDE_SOAK") else 300)
 def test_killed_under_load_no_answer_is_missing_from_the_audit_trail(home: Path, kills: int) -> None:
     """kill −9 while eight callers ask: every answer that came is in the trail, which is whole, and it is ready again in
     less than six seconds (of its own processor's time always, by the clock at best: others may load this machine)."""

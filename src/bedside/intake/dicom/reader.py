@@ -21,8 +21,8 @@ from bedside.intake.assemble import assemble, origin_of
 from bedside.intake.dicom.choose import choose, rule_of
 from bedside.intake.dicom.geometry import REPAIRS, stack
 from bedside.intake.dicom.header import Header, read_header
+from bedside.intake.dicom.probe import Probe
 from bedside.intake.dicom.source import Entry, entries, is_candidate
-from bedside.intake.dicom.volume import slices_of
 from bedside.intake.pixels import DICOM, describe
 
 _PLAIN: tuple[tuple[str, Kind, tuple[str, ...], str | None], ...] = (
@@ -135,11 +135,12 @@ class Dicom:
         files = EntryFiles(places)
         rows: list[dict[str, Any]] = []
         repaired = 0
-        for members in by_series.values():
-            made, fixed, left = _Series(members, files, tuple(self.repair)).rows()
-            rows += made
-            repaired += fixed
-            refused += [Refused(places[h.digest].path, h.name, h.patient or None, error) for h, error in left]
+        with Probe() as probe:
+            for members in by_series.values():
+                made, fixed, left = _Series(members, files, tuple(self.repair), probe).rows()
+                rows += made
+                repaired += fixed
+                refused += [Refused(places[h.digest].path, h.name, h.patient or None, error) for h, error in left]
         told = {
             "format": "dicom",
             "files": len(places),
@@ -189,10 +190,11 @@ class Dicom:
 class _Series:
     """The objects of one series."""
 
-    def __init__(self, members: list[Header], files: EntryFiles, repair: tuple[str, ...]) -> None:
+    def __init__(self, members: list[Header], files: EntryFiles, repair: tuple[str, ...], probe: Probe) -> None:
         self.members = sorted(members, key=lambda each: (each.number, each.instance, each.digest))
         self.files = files
         self.repair = repair
+        self.probe = probe
         self.left: list[tuple[Header, DataError]] = []
 
     def rows(self) -> tuple[list[dict[str, Any]], int, list[tuple[Header, DataError]]]:
@@ -251,6 +253,7 @@ class _Series:
         return {**row, "volume": manifest.digest, "spacing_between_slices": found.spacing[2]}, bool(found.repaired)
 
     def _alone(self, each: Header) -> dict[str, Any]:
+        self._check_pixels([each])
         if each.frames == 1:
             manifest, _ = describe(self.files.get(each.digest))
             self.files.put(manifest.to_bytes())
@@ -261,7 +264,6 @@ class _Series:
             }
         if each.positions and each.samples == 1:
             return self._frames(each)
-        self._check_pixels([each])
         shape = (each.frames, each.rows, each.columns, each.samples)
         manifest = Manifest("video", (each.digest,), DICOM, shape)
         self.files.put(manifest.to_bytes())
@@ -270,7 +272,6 @@ class _Series:
     def _frames(self, each: Header) -> dict[str, Any]:
         contents = [f"{each.digest}:{frame}" for frame in range(each.frames)]
         found = stack(each.positions, each.orientations, each.spacing, contents, repair=self.repair)
-        self._check_pixels([each])
         geometry: dict[str, Any] = {
             "affine": found.affine.tolist(),
             "spacing": list(found.spacing),
@@ -286,16 +287,16 @@ class _Series:
         return {**row, "volume": manifest.digest, "spacing_between_slices": found.spacing[2]}
 
     def _check_pixels(self, slices: Sequence[Header]) -> None:
-        """Compressed frames are decoded once, here: their header tells nothing of whether they are whole."""
+        """Compressed frames are decoded once, elsewhere: their header tells nothing of whether they are whole."""
         for each in slices:
-            if each.compressed and each.samples == 1:
-                decoded = slices_of(self.files.get(each.digest))
-                if decoded.shape != (each.frames, each.rows, each.columns):
-                    raise DataError(
-                        f"the pixels decode to {decoded.shape}, the header says "
-                        f"{(each.frames, each.rows, each.columns)}",
-                        "fetch the file again from its source",
-                    )
+            if not each.compressed:
+                continue
+            shape = tuple(size for size in self.probe.check(self.files.get(each.digest)) if size != 1)
+            told = tuple(size for size in (each.frames, each.rows, each.columns, each.samples) if size != 1)
+            if shape != told:
+                raise DataError(
+                    f"the pixels decode to {shape}, the header says {told}", "fetch the file again from its source"
+                )
 
 
 def _row(header: Header, row_id: str, slices: int, plane: str | None) -> dict[str, Any]:

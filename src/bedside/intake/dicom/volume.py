@@ -57,6 +57,22 @@ def slices_of(data: bytes) -> NDArray[np.float32]:
         ) from None
 
 
+def decoded(data: bytes) -> NDArray[Any]:
+    """The stored values of an object's pixels, in whatever shape pydicom gives; raises DataError as `slices_of`."""
+    import pydicom
+    from pydicom.pixels import pixel_array
+
+    try:
+        with quiet():
+            return np.asarray(pixel_array(pydicom.dcmread(io.BytesIO(data), force=data[128:132] != b"DICM")))
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a decoder raises for hostile bytes
+        raise DataError(
+            f"the pixels cannot be decoded: {type(error).__name__}", "check that the file was copied wholly"
+        ) from None
+
+
 def _rescaled_by_frame(dataset: Any, values: NDArray[np.float32]) -> NDArray[np.float32]:
     """The rescale of each frame where enhanced objects say one (PS3.3 C.7.6.16.2.9)."""
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or []

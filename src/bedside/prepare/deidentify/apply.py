@@ -221,7 +221,7 @@ class _Work:
         if each.vr in _TEXT and self.subject.own is not None:
             if self.subject.own.search(self.data[each.value : each.end]):
                 self.done["own"] += 1
-                out.append(self.write(each.tag, each.vr, b""))
+                out.append(self.write(each.tag, each.vr, dummy(each.vr)))  # not empty: it may be of type 1
                 return
         elif each.vr in ("DS", "IS") and bytes(self.data[each.value : each.end]).strip(_DIGITS):
             self.done["own"] += 1

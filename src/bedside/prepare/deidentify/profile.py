@@ -38,6 +38,8 @@ CODES = {
     "retain_institution": ("113112", "Retain Institution Identity Option"),
 }
 _CHOICES = {"X/Z": "Z", "X/D": "D", "X/Z/D": "D", "Z/D": "D", "X/Z/U*": "U"}
+# X/Z where an image may leave it out but not empty: the Referenced Study Sequence.
+_LEFT_OUT = {0x00081110: "X"}
 _TEMPORAL = frozenset({"DA", "DT", "TM"})
 _NET_REMOVED = frozenset({"PN", "AE", "UR"})
 _FREE_TEXT = frozenset({"LO", "SH", "LT", "ST", "UT", "UC", "OB", "UN"})
@@ -119,6 +121,8 @@ class Profile:
             return UNKNOWN  # file meta is made anew; repeating groups are overlays, curves and retired ones
         vrs = frozenset(str(entry[0]).split(" or "))
         letter = self.table.get(tag)
+        if letter == "Z":
+            letter = _LEFT_OUT.get(tag, letter)
         if letter is None:
             letter = self._net(tag, vrs, bool(entry[3]))
         if letter == "D" and "SQ" in vrs and "Code" not in entry[4] and tag != CONTENT:
