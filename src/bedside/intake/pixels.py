@@ -85,6 +85,8 @@ def describe(data: bytes, window: Sequence[float] | None = None) -> tuple[Manife
     `window` (low, high) are stored values that become 0 and 1. Raises DataError for floating-point pixels without it.
     """
     media = media_of(data)
+    if media == DICOM:
+        _probe(data)
     found = pixels(data, media)
     ops, channels = list(found.ops), found.array.shape[2]
     if window is not None:
@@ -206,6 +208,21 @@ def _dicom(data: bytes) -> Pixels:
     if photometric == "MONOCHROME1":
         ops.append({"op": "invert"})
     return Pixels(_three(array), f"DICOM {photometric}", tuple(ops))
+
+
+def _probe(data: bytes) -> None:
+    """Refuse compressed pixels that cannot be decoded in a process of its own: decoders may crash on hostile ones."""
+    try:
+        import pydicom
+    except ImportError:
+        raise MissingExtra("imaging", "a DICOM file") from None
+    with _explained():
+        meta = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=[]).file_meta
+        compressed = "TransferSyntaxUID" in meta and meta.TransferSyntaxUID.is_compressed
+    if compressed:
+        from bedside.intake.dicom.probe import shared
+
+        shared().check(data)
 
 
 def _kind_of(dataset: Any) -> str:

@@ -13,8 +13,9 @@ from tests.intake.dicom.test_reader import mutated
 
 from bedside.errors import DataError
 from bedside.intake.dicom import Dicom
-from bedside.intake.dicom.probe import Probe
+from bedside.intake.dicom.probe import Probe, shared
 from bedside.intake.dicom.quiet import quiet
+from bedside.intake.pixels import describe
 
 JPEG = Path(str(get_testdata_file("JPEG2000.dcm", download=False)))
 
@@ -35,6 +36,18 @@ def test_a_crash_is_an_error_and_the_next_file_is_read() -> None:
 def test_a_decoder_that_takes_too_long_is_ended() -> None:
     with Probe(seconds=0.0) as probe, pytest.raises(DataError, match="take it too long"):
         probe.check(JPEG.read_bytes())
+
+
+def test_a_single_image_is_probed_before_it_is_decoded_here() -> None:
+    data = JPEG.read_bytes()
+    made, _ = describe(data)
+    assert made.shape[:2] == (1024, 256)
+    child = shared()._child
+    assert child is not None and child.poll() is None
+    child.kill()  # as a hostile file would
+    with pytest.raises(DataError, match="crash their decoder"):
+        describe(data)
+    assert describe(data)[0] == made
 
 
 def test_cut_frames_are_refused_when_they_come_in(tmp_path: Path) -> None:

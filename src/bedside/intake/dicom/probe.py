@@ -12,6 +12,8 @@ import selectors
 import struct
 import subprocess
 import sys
+import threading
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +30,7 @@ class Probe:
     def __init__(self, seconds: float = SECONDS) -> None:
         self.seconds = seconds
         self._child: subprocess.Popen[bytes] | None = None
+        self._one_at_a_time = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -40,6 +43,15 @@ class Probe:
     def check(self, data: bytes) -> tuple[int, ...]:
         """The shape that an object's pixels decode to; raises DataError when they do not, or the decoder crashes or
         takes too long."""
+        with self._one_at_a_time:
+            answer = self._answer(data)
+        if answer is None:
+            raise DataError("the pixels crash their decoder, or take it too long", _DAMAGED)
+        if "shape" not in answer:
+            raise DataError(str(answer["what"]), str(answer["way_out"]))
+        return tuple(int(each) for each in answer["shape"])
+
+    def _answer(self, data: bytes) -> dict[str, Any] | None:
         if self._child is None:
             command = [sys.executable, "-m", "bedside.intake.dicom.probe"]
             pipe = subprocess.PIPE
@@ -47,10 +59,7 @@ class Probe:
         answer = self._ask(self._child, data)
         if answer is None:
             self._end()
-            raise DataError("the pixels crash their decoder, or take it too long", _DAMAGED)
-        if "shape" not in answer:
-            raise DataError(str(answer["what"]), str(answer["way_out"]))
-        return tuple(int(each) for each in answer["shape"])
+        return answer
 
     def _ask(self, child: subprocess.Popen[bytes], data: bytes) -> dict[str, Any] | None:
         if child.stdin is None or child.stdout is None:
@@ -73,6 +82,16 @@ class Probe:
             self._child.kill()
             self._child.communicate()
             self._child = None
+
+
+def shared() -> Probe:
+    """The probe of this process for single files; its child ends when the pipe to it does."""
+    return _of_process(os.getpid())
+
+
+@cache
+def _of_process(process: int) -> Probe:
+    return Probe()  # a forked child must not speak over its parent's pipes
 
 
 def main() -> None:
