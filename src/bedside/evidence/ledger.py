@@ -26,6 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.schema import CreateTable
 
+from bedside.cohort.databases import making_tables
 from bedside.cohort.digest import canonical_json, sha256_hex
 from bedside.errors import BedsideError, IntegrityError
 from bedside.evidence.keys import SigningKey, TrustedKeys
@@ -117,9 +118,13 @@ class Ledger:
         """
         time = datetime.now(UTC).isoformat(timespec="microseconds")
         with self._connection() as connection:
+            if self._sqlite:
+                self._create(connection)
+            elif not sa.inspect(connection).has_table(_TABLE.name):
+                with making_tables(self._engine) as maker:
+                    self._create(maker)
             for _ in range(ATTEMPTS):
                 try:
-                    self._create(connection)
                     head = self._head(connection)
                     fields = {
                         "format": FORMAT,
@@ -132,7 +137,7 @@ class Ledger:
                     row = _row(head.length, sign(ENTRY_PAYLOAD, canonical_json(fields), key))
                     connection.execute(sa.insert(_TABLE).values(row))
                 except exc.IntegrityError:
-                    continue  # another process has just made the table, or taken this position
+                    continue  # another process has just taken this position
                 return Head(head.length + 1, row["hash"])
         raise BedsideError(f"{self._name}: {ATTEMPTS} other appends came first", "run again when it is less busy")
 

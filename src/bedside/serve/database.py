@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from bedside.cohort.databases import making_tables
 from bedside.errors import BedsideError
 
 METADATA = sa.MetaData()
@@ -36,7 +37,8 @@ class Database:
             )
             if self.sqlite:
                 sa.event.listen(self.engine, "connect", _prepare_sqlite)
-            METADATA.create_all(self.engine)
+            with making_tables(self.engine) as connection:
+                METADATA.create_all(connection)
         except (exc.SQLAlchemyError, ImportError) as error:
             told = str(error).splitlines()[0]
             raise BedsideError(

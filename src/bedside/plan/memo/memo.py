@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
+from bedside.cohort.databases import making_tables
 from bedside.cohort.digest import canonical_json, json_digest
 from bedside.errors import BedsideError
 from bedside.plan.memo.provenance import layer_digest, plugin_digest, versions
@@ -82,17 +83,11 @@ class Memo:
         if url.startswith("sqlite"):
             sa.event.listen(self._engine, "connect", _durable)
         try:
-            try:
-                self._create()
-            except sa.exc.IntegrityError:
-                self._create()  # on PostgreSQL another process has just made a table, which `if not exists` did not see
+            with making_tables(self._engine) as connection:
+                for table in _tables.sorted_tables:
+                    connection.execute(CreateTable(table, if_not_exists=True))
         except sa.exc.SQLAlchemyError as error:
             raise _unwritable(error) from None
-
-    def _create(self) -> None:
-        with self._engine.begin() as connection:
-            for table in _tables.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
 
     def do(
         self,
